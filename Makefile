@@ -1,0 +1,51 @@
+# dfir.aws: what a newcomer types. Every target installs what it lacks and is quick when everything is there.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PY := .venv/bin/python
+# The lab boots hosts, so it needs root; everything else runs as the caller.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DFIR_LAB_STATE,DFIR_LAB_PORT,DFIR_LAB_CACHE)
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help setup demo test unit scenarios lint sanity bench lab-up lab-down lab-status clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+setup: ## install what this machine lacks
+	@lab/setup.sh apt
+	@lab/setup.sh venv
+
+demo: lab-up ## run the main job on the embedded lab, from the request to the results
+	@$(PY) -m lab.demo
+
+test: setup ## run all tests: plugins, lab, and the scenarios on real hosts
+	@$(AS_ROOT) $(PY) -m pytest tests/unit tests/integration tests/scenarios
+
+unit: setup ## run the unit tests alone (no root, under a minute)
+	@$(PY) -m pytest -n 2 tests/unit
+
+lint: setup ## ruff, mypy, yamllint and ansible-lint's production profile
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@.venv/bin/yamllint --strict .
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/ansible-lint --strict
+
+sanity: setup ## ansible-test sanity, in place
+	@cd collections/ansible_collections/dfir/aws && ANSIBLE_TEST_CONTENT_ROOT="$$PWD" \
+	  PATH="$(CURDIR)/.venv/bin:$$PATH" ansible-test sanity --color no $(SANITY_ARGS)
+
+bench: setup ## measure speed as ratios, side by side
+	@$(PY) -m pytest -q -s tests/bench
+
+lab-up: setup ## start the embedded AWS (or say that it runs)
+	@$(AS_ROOT) $(PY) -m lab up
+
+lab-down: ## stop the lab and leave nothing of it
+	@[ ! -x $(PY) ] || $(AS_ROOT) $(PY) -m lab down
+
+lab-status: ## show instances, volumes, snapshots and mails of the lab
+	@lab/setup.sh venv
+	@$(PY) -m lab status
+
+clean: lab-down ## remove what the targets above left in the checkout (the shared cache stays)
+	@rm -rf .venv .lab .pytest_cache .mypy_cache .ruff_cache .ansible tests/output build dist *.egg-info
