@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 # The lab boots hosts, so it needs root; everything else runs as the caller.
-AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DFIR_LAB_STATE,DFIR_LAB_PORT,DFIR_LAB_CACHE)
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DFIR_LAB_STATE,DFIR_LAB_PORT,DFIR_LAB_CACHE,PYTHONDONTWRITEBYTECODE)
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help setup demo test unit scenarios lint sanity bench lab-up lab-down lab-status clean
