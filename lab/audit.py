@@ -9,14 +9,18 @@ thing, so that "nothing was left" is a set difference and not an opinion.
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
-from .config import LabConfig
+from .config import LabConfig, load
 
 REGIONS = ("eu-west-1", "us-east-1")
 ADMIN_KEY = "AKIADFIRLABADMIN0000"
@@ -130,3 +134,46 @@ def split(new: Iterable[Thing], *, artifact_prefix: str, record_key: str) -> tup
         )
         (kept if allowed else left).append(thing)
     return kept, left
+
+
+def save(things: Iterable[Thing], path: Path) -> None:
+    """Keep an audit for a later comparison."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([asdict(thing) for thing in sorted(things)], indent=1))
+
+
+def saved(path: Path) -> set[Thing]:
+    """An audit that `save` kept."""
+    return {Thing(**entry) for entry in json.loads(path.read_text())}
+
+
+def report(before: set[Thing], after: set[Thing], *, artifact_prefix: str, record_key: str) -> bool:
+    """Print what a request left in the account; true when that is nothing but artifacts, record and kept copies."""
+    kept, left = split(after - before, artifact_prefix=artifact_prefix, record_key=record_key)
+    gone = sorted(before - after)
+    for title, things in (("kept", kept), ("LEFT BEHIND", left), ("GONE, though not the request's", gone)):
+        for thing in things:
+            print(f"  {title}: {thing}")
+    if left or gone:
+        return False
+    print("account: nothing left but the artifacts and the kept copy")
+    return True
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`python -m lab.audit save FILE` and `… compare FILE --prefix P --record K`."""
+    parser = argparse.ArgumentParser(prog="python -m lab.audit", description=main.__doc__)
+    parser.add_argument("action", choices=("save", "compare"))
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--prefix", default="\0", help="key prefix below which new artifacts are expected")
+    parser.add_argument("--record", default="", help="key of the record that is expected")
+    options = parser.parse_args(argv)
+    things = account(load())
+    if options.action == "save":
+        save(things, options.file)
+        return 0
+    return 0 if report(saved(options.file), things, artifact_prefix=options.prefix, record_key=options.record) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
