@@ -1,0 +1,58 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A lab of the tests' own: fresh, beside the one that somebody may have up, and gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.config import LabConfig
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+TEST_LAB = {"DFIR_LAB_STATE": str(CHECKOUT / ".lab-test"), "DFIR_LAB_PORT": "4580"}
+
+
+def tool_environment() -> dict[str, str]:
+    """An ordinary shell's environment: the virtual environment first, the tests' lab, and no AWS variable at all."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ANSIBLE_", "MOLECULE_"))}
+    return clean | TEST_LAB | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PY_COLORS": "0",
+                               "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def run(*command: str, log: Path | None = None, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
+    """Run a command of this checkout as a user would; what it prints goes to `log` as well."""
+    done = subprocess.run(command, cwd=CHECKOUT, env=tool_environment(), stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False)
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(done.stdout)
+    return done
+
+
+@pytest.fixture(scope="session")
+def output() -> Path:
+    """Where logs of long runs stay."""
+    folder = CHECKOUT / "tests" / "output"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lab(output: Path) -> Iterator[LabConfig]:
+    """The tests' lab, up and seeded, on real hosts; taken down at the end of the session."""
+    if os.geteuid() != 0:
+        pytest.skip("the lab boots hosts and needs root")
+    run(sys.executable, "-m", "lab", "down", log=output / "lab-down-before.log")
+    up = run(sys.executable, "-m", "lab", "up", log=output / "lab-up.log")
+    assert up.returncode == 0, up.stdout[-4000:]
+    yield LabConfig(state=Path(TEST_LAB["DFIR_LAB_STATE"]), cache=Path("/var/cache/dfir-aws"),
+                    port=int(TEST_LAB["DFIR_LAB_PORT"]))
+    down = run(sys.executable, "-m", "lab", "down", log=output / "lab-down.log")
+    assert down.returncode == 0, down.stdout[-4000:]
