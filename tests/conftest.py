@@ -21,7 +21,8 @@ TEST_LAB = {"DFIR_LAB_STATE": str(CHECKOUT / ".lab-test"), "DFIR_LAB_PORT": "458
 
 def tool_environment() -> dict[str, str]:
     """An ordinary shell's environment: the virtual environment first, the tests' lab, and no AWS variable at all."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ANSIBLE_", "MOLECULE_"))}
+    foreign = ("AWS_", "ANSIBLE_", "MOLECULE_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return clean | TEST_LAB | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PY_COLORS": "0",
                                "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"}
 
