@@ -1,0 +1,152 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What exists for a request, asked from AWS."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: request_resources_info
+version_added: 0.1.0
+short_description: Find what exists at AWS for a request, with the commands that remove it
+description:
+  - Finds instances, volumes, network interfaces, security groups and snapshots that carry the tag C(dfir:request),
+    and IAM roles and instance profiles below the path C(/dfir/) that belong to the request.
+  - The answer is what AWS says exists, not what a run remembers. Alerts, clean-up and audits all use it.
+  - Copies of snapshots belong to their source, not to a request. They are not listed.
+options:
+  request_id:
+    description: The request. Without it the resources of all requests are listed.
+    type: str
+  regions:
+    description: Regions to look in. By default the region of the connection.
+    type: list
+    elements: str
+  iam:
+    description: Whether to look for IAM roles and instance profiles, too.
+    type: bool
+    default: true
+  iam_path:
+    description: Path below which the roles and profiles of requests lie.
+    type: str
+    default: /dfir/
+attributes:
+  check_mode:
+    description: Changes nothing.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+  idempotent:
+    description: Changes nothing.
+    support: full
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+author:
+  - The dfir.aws authors
+"""
+
+EXAMPLES = r"""
+- name: What does this request leave behind?
+  dfir.aws.request_resources_info:
+    request_id: 0123456789abcdef
+    regions: [eu-west-1, us-east-1]
+    region: eu-west-1
+  register: left
+"""
+
+RETURN = r"""
+resources:
+  description: What exists, in the order in which it can be removed.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    type:
+      description: Kind of resource.
+      type: str
+      sample: instance
+    id:
+      description: Its id, or the name of a role or profile.
+      type: str
+      sample: i-0123456789abcdef0
+    region:
+      description: Its region; C(global) for IAM.
+      type: str
+    state:
+      description: Its state, where it has one.
+      type: str
+      sample: running
+    name:
+      description: Its name.
+      type: str
+    request_id:
+      description: The request that it belongs to, as its tag or its name says.
+      type: str
+    created:
+      description: When it was created, in UTC, where AWS says so.
+      type: str
+    expires:
+      description: Value of its tag C(dfir:expires).
+      type: str
+    goes_with:
+      description: The instance that takes it along when it terminates, or empty.
+      type: str
+    remove_command:
+      description: A command for the AWS CLI that removes it.
+      type: str
+      sample: aws ec2 terminate-instances --region eu-west-1 --instance-ids i-0123456789abcdef0
+count:
+  description: How many.
+  type: int
+  returned: always
+remove_commands:
+  description: All commands, in order.
+  type: list
+  elements: str
+  returned: always
+"""
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.resources import find_ec2, find_iam
+
+try:
+    from botocore.exceptions import BotoCoreError, ClientError
+except ImportError:  # AnsibleAWSModule says so in a sentence
+    BotoCoreError = ClientError = Exception
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleAWSModule(
+        argument_spec={
+            "request_id": {"type": "str"},
+            "regions": {"type": "list", "elements": "str"},
+            "iam": {"type": "bool", "default": True},
+            "iam_path": {"type": "str", "default": "/dfir/"},
+        },
+        supports_check_mode=True,
+    )
+    request_id = module.params["request_id"] or None
+    regions = list(dict.fromkeys(module.params["regions"] or [module.region]))
+    resources = []
+    place = "IAM"
+    try:
+        for place in regions:
+            resources += find_ec2(module.client("ec2", region=place), place, request_id)
+        if module.params["iam"]:
+            place = "IAM"
+            resources += find_iam(module.client("iam"), request_id, module.params["iam_path"])
+    except (ClientError, BotoCoreError) as error:
+        module.fail_json_aws(error, msg=f"Cannot list what exists in {place}")
+    facts = [resource.facts() for resource in sorted(resources, key=lambda item: item.order)]
+    module.exit_json(changed=False, resources=facts, count=len(facts),
+                     remove_commands=[fact["remove_command"] for fact in facts])
+
+
+if __name__ == "__main__":
+    main()
