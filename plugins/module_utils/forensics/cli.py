@@ -1,0 +1,57 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Command line of the toolbox image: `dfir-forensics validate|analyze|upload|versions`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["upload"]:
+        # Its options are its own; imported late, because it alone talks to AWS.
+        from .upload import main as upload
+
+        return int(upload(arguments[1:]) or 0)
+    parser = argparse.ArgumentParser(prog="dfir-forensics", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("validate", help="run every tool on a known sample and print JSON")
+    commands.add_parser("versions", help="print the versions of all tools as JSON")
+    commands.add_parser("upload", help="upload finished artifacts (see `dfir-forensics upload --help`)")
+    analyze = commands.add_parser("analyze", help="analyze the mounted evidence and write artifacts")
+    analyze.add_argument("--evidence", type=Path, default=Path("/etc/dfir/evidence.json"))
+    analyze.add_argument("--out", type=Path, default=Path("/results"), help="where finished artifacts appear")
+    analyze.add_argument("--work", type=Path, default=Path("/work"), help="scratch space")
+    analyze.add_argument("--preset", default="linux", help="plaso's parser preset (default: %(default)s)")
+    analyze.add_argument("--scope", choices=("filtered", "full"), default="filtered",
+                         help="what plaso reads: the paths that matter most, or everything")
+    analyze.add_argument("--extra-rules", type=Path, help="a folder with further YARA rules (*.yar)")
+    analyze.add_argument("--steps", help="comma-separated steps to run (default: all)")
+    analyze.add_argument("--step-timeout", type=float, default=0, metavar="SECONDS",
+                         help="give a step up after this time (default: scaled to the partition)")
+    options = parser.parse_args(arguments)
+    if options.command == "validate":
+        from .validate import validate
+
+        report = validate()
+        print(json.dumps(report, indent=1))
+        return 0 if report["ok"] else 1
+    if options.command == "versions":
+        from .validate import versions
+
+        print(json.dumps(versions(), indent=1))
+        return 0
+    from .analyze import main as run_analysis
+
+    return run_analysis(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

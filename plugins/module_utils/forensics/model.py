@@ -1,0 +1,232 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the analysis of one disk reads and writes: evidence facts, findings, artifact files.
+
+Artifact files appear under their own names only when they are complete: they are written as `.partial-…`, synced and
+renamed, so that an uploader which looks at any moment takes finished files only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+SEVERITIES = ("info", "low", "medium", "high", "critical")
+PARTIAL = ".partial-"
+EXCERPT_LIMIT = 400
+
+ARTIFACTS = {
+    "timeline": ("bodyfile", "timeline.csv"),
+    "findings": ("findings.json",),
+    "yara": ("yara.json",),
+    "clamav": ("clamav.json",),
+    "deleted": ("deleted.json", "deleted.tar.gz"),
+    "plaso": ("plaso", "activity"),
+}
+
+
+class EvidenceError(Exception):
+    """The description of the evidence cannot be used; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition (number 0: a file system on the whole disk), as the module evidence_volume found it."""
+
+    number: int
+    device: str
+    type: str
+    kind: str
+    size_bytes: int
+    mounted: bool
+    mount_point: str | None
+    journal_dirty: bool | None
+    reason: str | None
+
+    @property
+    def is_file_system(self) -> bool:
+        return self.kind == "filesystem"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One evidence volume."""
+
+    volume_id: str
+    snapshot_id: str
+    size_bytes: int
+    partitions: tuple[Partition, ...]
+
+    def stem(self, partition: Partition) -> str:
+        """What the names of a partition's artifacts begin with, `vol-…p1`."""
+        return f"{self.volume_id}p{partition.number}"
+
+
+def load_evidence(path: Path) -> Evidence:
+    """Read the facts that `evidence_volume` returned. Names that do not look like ids are refused: they become files."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        partitions = tuple(
+            Partition(
+                number=int(entry["number"]), device=str(entry.get("device") or ""), type=str(entry.get("type") or ""),
+                kind=str(entry.get("kind") or "unknown"), size_bytes=int(entry.get("size_bytes") or 0),
+                mounted=bool(entry.get("mounted")), mount_point=entry.get("mount_point") or None,
+                journal_dirty=entry.get("journal_dirty"), reason=entry.get("reason") or None)
+            for entry in data["partitions"])
+        evidence = Evidence(str(data["volume_id"]), str(data.get("snapshot_id") or ""),
+                            int(data.get("size_bytes") or 0), partitions)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvidenceError(f"{path} does not describe an evidence volume: {error!r}; "
+                            "pass the file that the evidence step wrote") from error
+    if not re.fullmatch(r"vol-[0-9a-f]{8,17}", evidence.volume_id):
+        raise EvidenceError(f"{path}: volume_id must be a volume id such as vol-0123456789abcdef0")
+    return evidence
+
+
+def clean(text: str | bytes, limit: int = EXCERPT_LIMIT) -> str:
+    """Text from evidence, safe to print and to store: control characters and undecodable bytes escaped, cut at `limit`."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    out: list[str] = []
+    length = 0
+    for char in text:
+        code = ord(char)
+        if 0xDC80 <= code <= 0xDCFF:
+            char = f"\\x{code - 0xDC00:02x}"
+        elif char == "\\":
+            char = "\\\\"
+        elif code < 0x20 or 0x7F <= code < 0xA0 or code in _INVISIBLE or 0xD800 <= code <= 0xDFFF:
+            char = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+        if length + len(char) > limit:
+            out.append("…")
+            break
+        out.append(char)
+        length += len(char)
+    return "".join(out)
+
+
+# Characters that hide or reorder what a reader sees.
+_INVISIBLE = {0x061C, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F),
+              *range(0x2060, 0x2065), *range(0x2066, 0x206A), 0xFEFF}
+
+
+def clean_path(path: str | bytes) -> str:
+    """A path from evidence in a form that survives CSV, JSON and terminals, never cut."""
+    return clean(path, limit=1 << 20)
+
+
+@dataclass
+class Finding:
+    """One thing that an analyst should look at."""
+
+    rule: str
+    kind: str
+    severity: str
+    path: str
+    reason: str
+    excerpt: str = ""
+    inode: int | None = None
+    times: dict[str, str] = field(default_factory=dict)
+    sha256: str | None = None
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        if self.severity not in SEVERITIES:
+            raise ValueError(f"severity {self.severity!r} is none of {', '.join(SEVERITIES)}")
+        self.excerpt = clean(self.excerpt)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in `….findings.json`; the id is the same whenever the same thing is found again."""
+        data = asdict(self)
+        seed = "\0".join((self.rule, self.path, self.reason, self.excerpt))
+        data["id"] = self.id or hashlib.sha256(seed.encode("utf-8", "replace")).hexdigest()[:16]
+        keys = ("id", "rule", "kind", "severity", "path", "inode", "times", "sha256", "reason", "excerpt")
+        return {key: data[key] for key in keys}
+
+
+class _Hashing(io.RawIOBase):
+    """Writes to a file and digests what goes by."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self._target = target
+        self.digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self._target.write(data)
+
+
+class Artifacts:
+    """The results folder: writes artifacts so that they appear complete or not at all, and knows their SHA-256."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[IO[bytes]]:
+        """A binary file that becomes `name` when the block ends without an error, and vanishes otherwise."""
+        partial = self.folder / f"{PARTIAL}{name}"
+        try:
+            with partial.open("wb", buffering=0) as raw:
+                hashing = _Hashing(raw)
+                with io.BufferedWriter(hashing, 1 << 20) as stream:
+                    yield stream
+                    stream.flush()
+                    os.fsync(raw.fileno())
+            self._record(name, hashing.digest.hexdigest())
+            partial.rename(self.folder / name)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+    def write_json(self, name: str, data: Any) -> None:
+        """Write a JSON artifact."""
+        with self.create(name) as stream:
+            stream.write(json.dumps(data, indent=1, ensure_ascii=True, sort_keys=False).encode() + b"\n")
+
+    def adopt(self, source: Path, name: str) -> None:
+        """Take a file that a tool wrote elsewhere in as the artifact `name`; hashed while it is copied."""
+        with self.create(name) as stream, source.open("rb") as origin:
+            while chunk := origin.read(1 << 20):
+                stream.write(chunk)
+
+    def _record(self, name: str, digest: str) -> None:
+        """Remember a digest beside the file: steps run in processes of their own, the list is made at the end."""
+        sums = self.folder / f"{PARTIAL}sums"
+        sums.mkdir(exist_ok=True)
+        (sums / name).write_text(digest, encoding="ascii")
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every artifact written so far, by name."""
+        sums = self.folder / f"{PARTIAL}sums"
+        if not sums.is_dir():
+            return {}
+        return {entry.name: entry.read_text(encoding="ascii") for entry in sorted(sums.iterdir())
+                if (self.folder / entry.name).is_file()}
+
+    def write_sums(self) -> None:
+        """Write `sha256sums.txt`, as `sha256sum --check` reads it."""
+        lines = "".join(f"{digest}  {name}\n" for name, digest in self.digests().items() if name != "sha256sums.txt")
+        with self.create("sha256sums.txt") as stream:
+            stream.write(lines.encode())
+
+    def forget_sums(self) -> None:
+        """Remove the side files once the list is written."""
+        sums = self.folder / f"{PARTIAL}sums"
+        if sums.is_dir():
+            for entry in sums.iterdir():
+                entry.unlink()
+            sums.rmdir()

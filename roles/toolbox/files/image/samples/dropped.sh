@@ -1,0 +1,2 @@
+#!/bin/sh
+echo dfir-dropped-file: the tools must find me although I was deleted
