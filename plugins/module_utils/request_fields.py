@@ -26,8 +26,8 @@ INCIDENT = r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,63}(?<![.])"
 ANALYST = r"[a-z0-9][a-z0-9._-]{0,63}"
 NUMBER = r"[0-9]{1,3}(?:\.[0-9]{1,3})?"
 
-# The bucket's own folders beside the incidents: an incident of that name would write among the records.
-RESERVED_INCIDENTS = frozenset({"requests"})
+# The bucket's own folders beside the incidents: an incident of such a name would write among records or tools.
+RESERVED_INCIDENTS = frozenset({"requests", "toolbox"})
 
 # No NVMe disks: the evidence could not be found by its volume id (`/dev/disk/by-id/nvme-...`).
 XEN_FAMILIES = frozenset(
@@ -64,7 +64,7 @@ FIELDS: tuple[Field, ...] = (
         "incident",
         "text",
         "must be the incident's name: letters, digits, '-', '_' and single '.', at most 64 characters, "
-        "starting with a letter or digit ('requests' is taken).",
+        "starting with a letter or digit ('requests' and 'toolbox' are taken).",
         INCIDENT,
     ),
     Field(

@@ -1,0 +1,28 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """What the modules of this collection have in common beyond C(amazon.aws)' own fragments."""
+
+    ATTRIBUTES = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Can run in check mode and tells what it would change, without changing anything.
+  diff_mode:
+    description: Returns details on what has changed, or would change, in diff mode.
+  idempotent:
+    description: A second run in the same state changes nothing.
+"""
+
+    HOLDER = r"""
+options:
+  holder:
+    description:
+      - Who holds the lease of the request, as RV(dfir.aws.analysis_request#module:holder) gave it.
+    type: str
+"""

@@ -1,0 +1,302 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: request_record
+short_description: Keep the record of an analysis request
+version_added: 0.1.0
+author:
+  - The dfir.aws authors (@dfir-aws)
+description:
+  - Reads and changes the object C(requests/<request_id>.json) in the artifact bucket. It is lock, replay guard and the
+    memory of a request.
+  - It is created with C(If-None-Match) and changed by compare-and-swap with C(If-Match), so two runs never overwrite
+    each other.
+options:
+  state:
+    description:
+      - V(opened) creates the record, or adopts the one that is there, and takes its lease. It fails while another
+        holder's lease runs. A finished request is returned as it is, with RV(finished) true.
+      - V(step) notes that a step ended, and renews the lease.
+      - V(renewed) renews the lease when less than half of it is left.
+      - V(released) gives the lease back; the request stays open.
+      - V(finished) ends the request for good with O(outcome).
+      - V(read) only reads.
+    type: str
+    choices: [opened, step, renewed, released, finished, read]
+    required: true
+  bucket:
+    description: The artifact bucket.
+    type: str
+    required: true
+  request_id:
+    description: The request's id, 16 hexadecimal digits.
+    type: str
+    required: true
+  spec:
+    description: The request as M(dfir.aws.analysis_request) returned it. Needed for O(state=opened).
+    type: dict
+  lease_minutes:
+    description: For how long this run may be silent before another one may go on in its place.
+    type: int
+    default: 60
+  force:
+    description: Take a lease that still runs. For an operator who knows that its holder is dead.
+    type: bool
+    default: false
+  step:
+    description: The name of the step that ended. Needed for O(state=step).
+    type: str
+  started_at:
+    description: When the step started, in UTC, as C(2026-01-31T12:00:00Z).
+    type: str
+    default: ""
+  outcome:
+    description:
+      - How it ended. For O(state=step) V(ok) or V(failed), where V(ok) is the default. For O(state=finished) one of
+        V(complete), V(incomplete), V(timeout), V(ended) and V(failed).
+    type: str
+    choices: [ok, failed, complete, incomplete, timeout, ended]
+  details:
+    description: Ids and numbers that the step leaves behind. No secrets.
+    type: dict
+    default: {}
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+  - dfir.aws.aws.attributes
+  - dfir.aws.aws.holder
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+notes:
+  - "Needed: C(s3:GetObject) and C(s3:PutObject) on C(requests/*), and C(s3:ListBucket) on the bucket, without which a
+    record that is not there looks like a refusal."
+"""
+
+EXAMPLES = r"""
+- name: Open the record
+  dfir.aws.request_record:
+    state: opened
+    bucket: "{{ request_spec.artifact_bucket }}"
+    request_id: "{{ request_spec.request_id }}"
+    spec: "{{ request_spec }}"
+    holder: "{{ request_admitted.holder }}"
+
+- name: Note that the snapshot is ready
+  dfir.aws.request_record:
+    state: step
+    step: snapshot
+    details: {snapshot_id: snap-0123456789abcdef0}
+    bucket: "{{ request_result.artifact_bucket }}"
+    request_id: "{{ request_result.request_id }}"
+    holder: "{{ request_result.holder }}"
+
+- name: End it
+  dfir.aws.request_record:
+    state: finished
+    outcome: complete
+    bucket: "{{ request_result.artifact_bucket }}"
+    request_id: "{{ request_result.request_id }}"
+    holder: "{{ request_result.holder }}"
+"""
+
+RETURN = r"""
+record:
+  description: The record as it is now (in check mode, as it would be). Empty where there is none.
+  returned: success
+  type: dict
+adopted:
+  description: The record was there already.
+  returned: success
+  type: bool
+finished:
+  description: The request has ended.
+  returned: success
+  type: bool
+outcome:
+  description: How it ended, where it has.
+  returned: success
+  type: str
+key:
+  description: The record's key in the bucket.
+  returned: always
+  type: str
+  sample: requests/3f0c6a5d9b1e2f47.json
+"""
+
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+try:  # noqa: SIM105  the form that ansible-test knows
+    from botocore.exceptions import BotoCoreError, ClientError
+except ImportError:
+    pass  # AnsibleAWSModule says so
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+from ..module_utils import record as records
+from ..module_utils.request_spec import RECORDS
+
+ATTEMPTS = 8  # rounds of compare-and-swap; each loses only to somebody who won
+LOST = ("PreconditionFailed", "ConditionalRequestConflict")
+
+
+class Shelf:
+    """Where records lie: one object per request."""
+
+    def __init__(self, module: AnsibleAWSModule, bucket: str, key: str) -> None:
+        self._module, self._bucket, self._key = module, bucket, key
+        self._client = module.client("s3")
+        members = self._client.meta.service_model.operation_model("PutObject").input_shape.members
+        if "IfMatch" not in members or "IfNoneMatch" not in members:
+            module.fail_json(msg="The installed botocore cannot write conditionally, which records need: install boto3 "
+                                 "and botocore 1.36 or later.")
+
+    def read(self) -> tuple[dict[str, Any] | None, str]:
+        """The record and its ETag; None where there is no record."""
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._key)
+            text = answer["Body"].read()
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                return None, ""
+            self._fail(error, "read")
+        except BotoCoreError as error:
+            self._fail(error, "read")
+        try:
+            return json.loads(text), answer["ETag"]
+        except ValueError:
+            self._module.fail_json(msg=f"The record s3://{self._bucket}/{self._key} is not JSON: look at it, and "
+                                       "restore an earlier version of the object.", key=self._key)
+
+    def write(self, record: Mapping[str, Any], etag: str) -> bool:
+        """False when somebody else was faster."""
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        body = json.dumps(record, indent=1, sort_keys=True).encode()
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=self._key, Body=body, ContentType="application/json",
+                                    ChecksumAlgorithm="SHA256", **condition)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in LOST or error.response["ResponseMetadata"]["HTTPStatusCode"] == 412:
+                return False
+            self._fail(error, "written")
+        except BotoCoreError as error:
+            self._fail(error, "written")
+        return True
+
+    def _fail(self, error: Exception, done: str) -> None:
+        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+        why = {
+            "NoSuchBucket": f"there is no bucket {self._bucket}: set dfir_aws_artifact_bucket.",
+            "AccessDenied": "access denied: the credentials need s3:GetObject and s3:PutObject on requests/* and "
+                            "s3:ListBucket on the bucket (docs/iam/controller-policy.json).",
+            "PermanentRedirect": "the bucket lies in another region: set dfir_aws_artifact_bucket_region.",
+            "AuthorizationHeaderMalformed": "the bucket lies in another region: set dfir_aws_artifact_bucket_region.",
+            "ExpiredToken": "the AWS credentials have expired: renew them and start again.",
+        }.get(code, f"{error}")
+        self._module.fail_json(msg=f"The record s3://{self._bucket}/{self._key} could not be {done}: {why}",
+                               key=self._key, error_code=code)
+
+
+def next_record(params: Mapping[str, Any], record: dict[str, Any] | None, now: datetime) -> records.Change:
+    """What the record shall be, given what it is."""
+    state, holder, minutes = params["state"], params["holder"], params["lease_minutes"]
+    if state == "opened":
+        return records.opened(record, params["spec"], holder, now, minutes, force=params["force"], gone=records.is_gone)
+    if record is None:
+        raise records.RecordError(f"Request {params['request_id']} has no record: open it first (state: opened).")
+    if state == "released":
+        return records.released(record, holder, now)
+    if state == "finished":
+        return records.finished(record, holder, now, params["outcome"], gone=records.is_gone)
+    if state == "renewed":
+        return records.renewed(record, holder, now, minutes, gone=records.is_gone)
+    return records.stepped(record, holder, now, minutes, name=params["step"], outcome=params["outcome"] or "ok",
+                           details=params["details"], started_at=params["started_at"], gone=records.is_gone)
+
+
+def swap(shelf: Shelf, change: Callable[[dict[str, Any] | None], records.Change], *, creates: bool,
+         check_mode: bool) -> records.Change:
+    """Read, change, write; again when somebody else wrote in between."""
+    for attempt in range(ATTEMPTS):
+        record, etag = shelf.read()
+        if record is None and check_mode and not creates:
+            return records.Change({}, True)  # an earlier step would have made it
+        result = change(record)
+        if check_mode or not result.changed or shelf.write(result.record, etag):
+            return result
+        time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311  it spreads runs that race, and guards nothing
+    raise records.RecordError("The record is being changed all the time by other runs: start again later.")
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleAWSModule(
+        argument_spec={
+            "state": {
+                "type": "str", "required": True,
+                "choices": ["opened", "step", "renewed", "released", "finished", "read"],
+            },
+            "bucket": {"type": "str", "required": True},
+            "request_id": {"type": "str", "required": True},
+            "spec": {"type": "dict"},
+            "holder": {"type": "str"},
+            "lease_minutes": {"type": "int", "default": 60},
+            "force": {"type": "bool", "default": False},
+            "step": {"type": "str"},
+            "started_at": {"type": "str", "default": ""},
+            "outcome": {"type": "str", "choices": ["ok", "failed", "complete", "incomplete", "timeout", "ended"]},
+            "details": {"type": "dict", "default": {}},
+        },
+        required_if=[
+            ("state", "opened", ["spec", "holder"]),
+            ("state", "step", ["step", "holder"]),
+            ("state", "renewed", ["holder"]),
+            ("state", "released", ["holder"]),
+            ("state", "finished", ["outcome", "holder"]),
+        ],
+        supports_check_mode=True,
+    )
+    params = module.params
+    if not re.fullmatch(r"[0-9a-f]{16}", params["request_id"]):
+        module.fail_json(msg="request_id must be 16 lower-case hexadecimal digits.")
+    if params["lease_minutes"] < 1:
+        module.fail_json(msg="lease_minutes must be at least 1.")
+    allowed = {"step": ("ok", "failed", None), "finished": records.OUTCOMES}.get(params["state"])
+    if allowed and params["outcome"] not in allowed:
+        module.fail_json(msg=f"outcome must be one of {', '.join(name for name in allowed if name)} for state "
+                             f"{params['state']}.")
+    key = f"{RECORDS}{params['request_id']}.json"
+    shelf = Shelf(module, params["bucket"], key)
+    try:
+        if params["state"] == "read":
+            record, _etag = shelf.read()
+            change = records.Change(record or {}, False, adopted=record is not None)
+        else:
+            change = swap(shelf, lambda record: next_record(params, record, datetime.now(timezone.utc)),
+                          creates=params["state"] == "opened", check_mode=module.check_mode)
+    except records.RecordError as error:
+        module.fail_json(msg=str(error), key=key)
+    module.exit_json(
+        changed=change.changed, record=change.record, adopted=change.adopted, key=key,
+        finished=change.record.get("state") == "finished", outcome=change.record.get("outcome"),
+    )
+
+
+if __name__ == "__main__":
+    main()
