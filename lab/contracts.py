@@ -136,7 +136,11 @@ class SnapshotCatalog(Protocol):
     """Answered by the AWS side (moto's models), asked by EBS direct: who may see which snapshot, in which state."""
 
     def describe(self, region: str, snapshot_id: str) -> Mapping[str, Any] | None:
-        """`{state, gib, owner, public, tier, encrypted, volume_id, lineage}`, or None where there is none."""
+        """`{state, gib, owner, public, tier, encrypted, volume_id, lineage}`, or None where there is none.
+
+        `kms_key` (an ARN) may be there for an encrypted one: readers then need `kms:Decrypt` on it. Snapshots of one
+        non-empty `lineage` can be compared by ListChangedBlocks.
+        """
         ...
 
     def start(self, region: str, gib: int, *, parent: str | None, description: str, tags: Mapping[str, str],
@@ -148,7 +152,15 @@ class SnapshotCatalog(Protocol):
 
 
 class Authorizer(Protocol):
-    """Answered by the AWS side: is this signed request allowed? Raises `Refused` with the AWS error code."""
+    """Answered by the AWS side: is this signed request allowed? Raises `Refused` with the AWS error code.
+
+    EBS direct verifies the signature itself, for every request, with the key that `secret_key` names; what `check`
+    decided for an access key, action and resource is believed for a second.
+    """
+
+    def secret_key(self, access_key: str, session_token: str | None) -> str:
+        """The secret of an access key (refused: unknown, inactive, expired, or the wrong session token)."""
+        ...
 
     def check(self, *, method: str, path: str, query: str, headers: Mapping[str, str], action: str, resource: str,
               region: str) -> None: ...
