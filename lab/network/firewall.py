@@ -1,0 +1,84 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Security groups as nftables rules.
+
+They stand on the lab's side of each host's cable, where root on the host cannot change them, as on AWS. The same table
+keeps a host from speaking under another one's address, because the metadata service knows callers by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lab import config
+from lab.contracts import Rule
+
+TABLE = "inet lab"
+
+
+def base(service_ports: Iterable[int]) -> str:
+    """The rules of a lab without hosts. `service_ports` are the ports of SERVICE_IP that hosts may use."""
+    ports = ", ".join(str(port) for port in sorted(service_ports))
+    return f"""
+table {TABLE} {{
+  set cables {{ type ifname . ipv4_addr; }}
+  map groups {{ type ipv4_addr : verdict; }}
+  chain sources {{
+    type filter hook prerouting priority -10; policy drop;
+    iifname "lo" accept
+    iifname . ip saddr @cables accept
+  }}
+  chain services {{
+    type filter hook input priority 0; policy drop;
+    iifname "lo" accept
+    ct state established,related accept
+    ip daddr {config.SERVICE_IP} tcp dport {{ {ports} }} accept
+    ip daddr {config.METADATA_IP} tcp dport 80 accept
+    ip daddr {config.GATEWAY_IP} icmp type echo-request accept
+  }}
+  chain to_hosts {{
+    ct state established,related accept
+    ip daddr vmap @groups
+    drop
+  }}
+  chain between_hosts {{ type filter hook forward priority 0; policy drop; jump to_hosts; }}
+  chain from_outside {{
+    type filter hook output priority 0; policy accept;
+    oifname "lo" accept
+    jump to_hosts
+  }}
+}}
+"""
+
+
+def add_host(cable: str, address: str, rules: Iterable[Rule]) -> str:
+    """Admit a host: its cable, its address, its security groups' rules."""
+    return (f"add chain {TABLE} {cable}\n"
+            f"{set_rules(cable, rules)}"
+            f"add element {TABLE} cables {{ \"{cable}\" . {address} }}\n"
+            f"add element {TABLE} groups {{ {address} : jump {cable} }}\n")
+
+
+def set_rules(cable: str, rules: Iterable[Rule]) -> str:
+    """Replace a host's ingress rules in one step; established connections live on, as on AWS."""
+    lines = [f"flush chain {TABLE} {cable}"]
+    lines += [f"add rule {TABLE} {cable} {_match(rule)} accept" for rule in rules]
+    lines.append(f"add rule {TABLE} {cable} drop")
+    return "".join(line + "\n" for line in lines)
+
+
+def remove_host(cable: str, address: str) -> str:
+    """Forget a host."""
+    return (f"delete element {TABLE} groups {{ {address} }}\n"
+            f"delete element {TABLE} cables {{ \"{cable}\" . {address} }}\n"
+            f"delete chain {TABLE} {cable}\n")
+
+
+def _match(rule: Rule) -> str:
+    source = f"ip saddr {rule.cidr}" if rule.cidr != "0.0.0.0/0" else "meta nfproto ipv4"
+    if rule.protocol == "-1":
+        return source
+    if rule.protocol == "icmp":
+        return f"{source} ip protocol icmp"
+    return f"{source} {rule.protocol} dport {rule.from_port}-{rule.to_port}"
