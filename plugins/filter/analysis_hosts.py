@@ -1,0 +1,109 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shape what the role `analysis_host` gives to AWS, and what it hands on."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+LARGEST_GP3_GIB = 16384
+ALIVE = ("pending", "running")
+
+
+def scratch_gib(volume_gib: float, factor: float = 1.0, least: int = 30) -> int:
+    """Size of the scratch volume: room for the toolbox image, plus as much as the evidence (pitfall 52)."""
+    return min(LARGEST_GP3_GIB, least + math.ceil(float(volume_gib) * float(factor)))
+
+
+def launch_disks(image: Mapping[str, Any], scratch: int, kms_key_id: str = "") -> list[dict[str, Any]]:
+    """Root and scratch volume as RunInstances takes them: gp3, encrypted, deleted with the host."""
+
+    def disk(name: str, gib: int) -> dict[str, Any]:
+        ebs = {"volume_size": gib, "volume_type": "gp3", "encrypted": True, "delete_on_termination": True}
+        return {"device_name": name, "ebs": {**ebs, **({"kms_key_id": kms_key_id} if kms_key_id else {})}}
+
+    return [disk(str(image["root_device_name"]), int(image["root_volume_gib"])), disk("/dev/sdb", int(scratch))]
+
+
+def ssh_rules(controller_cidrs: Sequence[str], analyst_cidrs: Sequence[str]) -> list[dict[str, Any]]:
+    """Ingress rules: port 22 for the controller and for this request's analyst, and for nobody else."""
+    named: dict[str, str] = {}
+    for cidrs, who in ((analyst_cidrs, "analyst"), (controller_cidrs, "controller")):
+        for cidr in cidrs:
+            try:
+                network = ipaddress.ip_network(cidr, strict=False)
+            except ValueError as error:
+                raise AnsibleFilterError(f"{cidr!r} is not an address range of the {who}: {error}") from error
+            if network.prefixlen == 0:
+                raise AnsibleFilterError(f"{cidr} is the whole internet: name the {who}'s own address ranges.")
+            named[str(network)] = who
+    if not any(who == "controller" for who in named.values()):
+        raise AnsibleFilterError("No address range of the controller is given: set dfir_aws_controller_cidrs.")
+    return [
+        {"proto": "tcp", "from_port": 22, "to_port": 22, "rule_desc": f"SSH from the {who}",
+         "cidr_ipv6" if ":" in network else "cidr_ip": network}
+        for network, who in sorted(named.items())
+    ]
+
+
+def choose_instance(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What to do about instances that carry the request's tag: adopt a living one, mind one that has ended."""
+    alive = sorted((item for item in found if item["state"]["name"] in ALIVE),
+                   key=lambda item: (str(item.get("launch_time")), item["instance_id"]))
+    ended = sorted(str(item["instance_id"]) for item in found if item["state"]["name"] not in ALIVE)
+    if not alive:
+        return {"instance_id": "", "ended": ended, "expires": ""}
+    tags = alive[0].get("tags") or {}
+    return {"instance_id": str(alive[0]["instance_id"]), "ended": ended, "expires": str(tags.get("dfir:expires", ""))}
+
+
+def known_hosts(host_keys: Sequence[Mapping[str, str]], address: str) -> list[str]:
+    """Lines of a known_hosts file, from the keys on an instance's console."""
+    return [f"{address} {key['type']} {key['key']}" for key in host_keys]
+
+
+def scratch_volume_id(instance: Mapping[str, Any]) -> str:
+    """The volume that was launched with the instance besides its root."""
+    root = instance.get("RootDeviceName")
+    others = [item["Ebs"]["VolumeId"] for item in instance.get("BlockDeviceMappings") or []
+              if item["DeviceName"] == "/dev/sdb" and item["DeviceName"] != root]
+    return str(others[0]) if others else ""
+
+
+def analysis_host_result(instance: Mapping[str, Any], parts: Mapping[str, Any], attachment: Mapping[str, Any],
+                         console: Mapping[str, Any]) -> dict[str, Any]:
+    """What role `analysis_host` hands on. `instance` is as DescribeInstances spells it."""
+    address = str(instance.get("PrivateIpAddress", ""))
+    reach = str(instance.get("PublicIpAddress") or "") if parts.get("public") else address
+    return {
+        "instance_id": str(instance.get("InstanceId", "")), "private_ip": address,
+        "public_ip": str(instance.get("PublicIpAddress") or ""), "address": reach or address,
+        "availability_zone": str((instance.get("Placement") or {}).get("AvailabilityZone", "")),
+        "image_id": str(instance.get("ImageId", "")), "instance_type": str(instance.get("InstanceType", "")),
+        "security_group_id": parts["security_group_id"], "role_name": parts["name"], "profile_name": parts["name"],
+        "volume_id": str(attachment.get("volume_id", "")), "device_name": str(attachment.get("device_name", "")),
+        "scratch_volume_id": scratch_volume_id(instance),
+        "host_fingerprints": list(console.get("fingerprints") or []),
+        "known_hosts": known_hosts(console.get("host_keys") or [], reach or address),
+        "user": parts["user"], "expires": parts["expires"], "deadline": parts["expires"], "hours": parts["hours"],
+    }
+
+
+class FilterModule:
+    """Filters of the role `analysis_host`."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "scratch_gib": scratch_gib,
+            "launch_disks": launch_disks,
+            "ssh_rules": ssh_rules,
+            "choose_instance": choose_instance,
+            "known_hosts": known_hosts,
+            "analysis_host_result": analysis_host_result,
+        }

@@ -1,0 +1,113 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decide which snapshot an analysis works on. The role `snapshot` asks and acts; the decisions are here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Snapshot = Mapping[str, Any]
+
+
+def _age(snapshot: Snapshot) -> tuple[str, str]:
+    """The older one sorts first; of two from the same second the one with the lower id, on every controller."""
+    return str(snapshot.get("start_time") or ""), str(snapshot["snapshot_id"])
+
+
+def _tags(snapshot: Snapshot) -> Mapping[str, str]:
+    return snapshot.get("tags") or {}
+
+
+def snapshot_refusal(found: Sequence[Snapshot], snapshot_id: str, region: str) -> str:
+    """Why the source snapshot cannot be used, in one sentence, or an empty string (pitfall 10)."""
+    if not found:
+        return (f"Snapshot {snapshot_id} is not in {region}, or it is not shared with this account: check the id and "
+                "the region, or ask its owner to share it.")
+    snapshot = found[0]
+    state = str(snapshot.get("state") or "unknown")
+    if state == "error":
+        why = snapshot.get("state_message") or "AWS gives no reason"
+        return f"Snapshot {snapshot_id} is in state error ({why}): it cannot be used, take another one."
+    if state in ("recoverable", "recovering"):
+        return f"Snapshot {snapshot_id} lies in the recycle bin of {region}: restore it there first."
+    if state not in ("pending", "completed"):
+        return f"Snapshot {snapshot_id} is in state {state}: it cannot be used, take another one."
+    if snapshot.get("storage_tier") == "archive":
+        return f"Snapshot {snapshot_id} is archived: restore it to the standard tier first, which takes up to 72 hours."
+    if snapshot.get("outpost_arn"):
+        return f"Snapshot {snapshot_id} lies on an Outpost: copy it to the region {region} first."
+    return ""
+
+
+def choose_snapshot(found: Sequence[Snapshot], copies: Sequence[Snapshot], snapshot_id: str, source_region: str,
+                    ) -> dict[str, Any]:
+    """Decide between the snapshot itself, an earlier copy of it, and a new copy.
+
+    `found` is what the analysis region has under the id, `copies` what it has under the tags of copies.
+    """
+    ours = [copy for copy in copies
+            if _tags(copy).get("dfir:source-snapshot") == snapshot_id
+            and _tags(copy).get("dfir:source-region") == source_region]
+    carcasses = sorted(str(copy["snapshot_id"]) for copy in ours if copy.get("state") == "error")
+    usable = sorted((copy for copy in ours if copy.get("state") in ("pending", "completed")
+                     and copy.get("storage_tier") != "archive"), key=_age)
+    if found:
+        chosen: Snapshot | None = found[0]
+        how = "itself"
+    elif usable:
+        # A completed copy serves at once; otherwise the oldest one is the one that every other run waits for, too.
+        chosen = next((copy for copy in usable if copy["state"] == "completed"), usable[0])
+        how = "reuse"
+    else:
+        chosen, how = None, "copy"
+    return {"how": how, "snapshot": dict(chosen) if chosen else {}, "carcasses": carcasses,
+            "pending": chosen is not None and chosen.get("state") == "pending"}
+
+
+def winning_copy(copies: Sequence[Snapshot], mine: str) -> dict[str, Any]:
+    """Of copies that raced the oldest wins. `surplus` is the copy of ours that lost, or an empty string."""
+    alive = sorted((copy for copy in copies if copy.get("state") in ("pending", "completed")), key=_age)
+    # Not listed yet: its age is unknown. Giving it up now, while the other run does the same, would leave none.
+    listed = any(copy["snapshot_id"] == mine for copy in copies)
+    winner = str(alive[0]["snapshot_id"]) if alive and listed else mine
+    return {"snapshot_id": winner, "surplus": "" if winner == mine else mine}
+
+
+def later_expiry(snapshot: Snapshot, expires: str) -> str:
+    """The new value of `dfir:expires` when it has to be raised, else an empty string. Never shortens a life."""
+    known = str(_tags(snapshot).get("dfir:expires") or "")
+    return expires if _tags(snapshot).get("dfir:source-snapshot") and expires > known else ""
+
+
+def snapshot_result(snapshot: Snapshot, choice: Mapping[str, Any], source_id: str, source_region: str, region: str,
+                    started: str = "") -> dict[str, Any]:
+    """What role `snapshot` hands on. `snapshot` is as ec2_snapshot_info or DescribeSnapshots spells it."""
+
+    def value(snake: str, camel: str, default: Any) -> Any:
+        given = snapshot.get(snake, snapshot.get(camel))
+        return default if given is None else given
+
+    return {
+        "id": value("snapshot_id", "SnapshotId", ""), "region": region,
+        "volume_gib": int(value("volume_size", "VolumeSize", 0)),
+        "encrypted": bool(value("encrypted", "Encrypted", False)),
+        "kms_key_id": value("kms_key_id", "KmsKeyId", ""), "owner_id": value("owner_id", "OwnerId", ""),
+        "source_id": source_id, "source_region": source_region,
+        "copied": choice.get("how") == "copy" and bool(started), "reused": choice.get("how") == "reuse",
+        "started": started,
+    }
+
+
+class FilterModule:
+    """Filters of the role `snapshot`."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "snapshot_refusal": snapshot_refusal,
+            "choose_snapshot": choose_snapshot,
+            "winning_copy": winning_copy,
+            "later_expiry": later_expiry,
+            "snapshot_result": snapshot_result,
+        }
