@@ -58,6 +58,24 @@ def snapshot_copy_tags(snapshot: Mapping[str, Any], expires: str, kms_key_id: st
     return {**tags, "dfir:kms-key": str(kms_key_id)} if kms_key_id else tags
 
 
+def request_result(request: Mapping[str, Any], opened: Mapping[str, Any], holder: str, region: str) -> dict[str, Any]:
+    """What the role `request` hands on: the request, and how its record stands."""
+    where = f"s3://{request['artifact_bucket']}/{request['artifact_prefix']}"
+    finished = bool(opened.get("finished"))
+    message = (f"Request {request['request_id']} has been answered before and ended as '{opened.get('outcome')}'. Its "
+               f"artifacts are at {where}. To run it once more, raise 'attempt' to {int(request['attempt']) + 1}.")
+    return {
+        **request,
+        "adopted": bool(opened.get("adopted")),
+        "finished": finished,
+        "outcome": opened.get("outcome"),
+        "finished_message": message if finished else "",
+        "holder": holder,
+        "record": {"bucket": request["artifact_bucket"], "region": region, "request_id": request["request_id"],
+                   "holder": holder},
+    }
+
+
 def local_time(moment: str, zone: str = "UTC") -> str:
     """A moment in UTC and in somebody's own zone: 2026-01-31 23:30 UTC (Sun 00:30 in Europe/Berlin)."""
     utc = _moment(moment)
@@ -127,6 +145,7 @@ class FilterModule:
             "expires": expires,
             "request_tags": request_tags,
             "snapshot_copy_tags": snapshot_copy_tags,
+            "request_result": request_result,
             "local_time": local_time,
             "one_line": one_line,
             "shell_command": shell_command,
