@@ -21,6 +21,12 @@ GOALS = {
 }
 DEFAULT_TIMEOUT = 1800
 SECONDS_BETWEEN_RENEWALS = 30.0
+# How AWS is reached, under all names that amazon.aws knows. The record's own region comes with the record.
+CONNECTION = (
+    "access_key", "aws_access_key", "aws_access_key_id", "aws_ca_bundle", "aws_config", "aws_endpoint_url",
+    "aws_profile", "aws_secret_access_key", "aws_secret_key", "aws_session_token", "endpoint_url", "profile",
+    "secret_key", "session_token", "validate_certs",
+)
 INTERNAL = ("over", "text", "percent", "seen", "invocation")
 
 
@@ -48,7 +54,8 @@ class ActionModule(ProgressAction):
             # Nothing was started, so nothing will come: one look, as it is.
             result = ask(0, {})
         else:
-            renew = _Renewal(self, record, task_vars) if record else None
+            connection = {name: arguments[name] for name in CONNECTION if name in arguments}
+            renew = _Renewal(self, {**connection, **record, "state": "renewed"}, task_vars) if record else None
             result = self.run_in_slices(ask, progress, timeout=timeout, each=renew)
         result["waited"] = round(progress.elapsed, 1)
         if kind == "artifacts" and not result.get("failed"):
@@ -80,7 +87,7 @@ class _Renewal:
             return
         self._last = time.monotonic()
         result = self._action._execute_module(module_name="dfir.aws.request_record", task_vars=self._task_vars,
-                                              module_args={**self._record, "state": "renewed"})
+                                              module_args=dict(self._record))
         if result.get("failed"):
             # Losing the lease is found out by the next step that writes the record. Waiting does no harm meanwhile.
             Display().warning(f"The request's lease could not be renewed: {result.get('msg')}")
