@@ -1,0 +1,359 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The uploader against an S3 that runs in this process (moto on loopback)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import urllib.request
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from ansible_collections.dfir.aws.plugins.module_utils.forensics import s3_put, upload
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.s3_put import UploadError
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.upload import Folders, State, Uploader, object_name
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.watchdog import Request
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=timezone.utc)
+BUCKET, PREFIX = "dfir-artifacts", "INC-1/snap-0123456789abcdef0/"
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(endpoint: str) -> Any:
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="x",
+                          aws_secret_access_key="x",
+                          config=Config(retries={"total_max_attempts": 2}, connect_timeout=2, read_timeout=5))
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).read()
+    client.create_bucket(Bucket=BUCKET)
+    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    return client
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    made = Folders(*(tmp_path / name for name in ("results", "analyst", "own")))
+    for folder in (made.results, made.analyst, made.own):
+        folder.mkdir()
+    return made
+
+
+class Host:
+    """One analysis host's side: write files, run passes, read what was said."""
+
+    def __init__(self, s3: Any, folders: Folders, mode: str = "automatic") -> None:
+        self.s3, self.folders, self.mode, self.lines = s3, folders, mode, list[str]()
+
+    def upload(self, now: datetime = NOW, **limits: int) -> int:
+        request = Request("0123456789abcdef", self.mode, BUCKET, PREFIX, "us-east-1", None, NOW + timedelta(hours=2))
+        return Uploader(self.s3, request, self.folders, self.lines.append, **limits).run(now)
+
+    def write(self, name: str, data: bytes) -> None:
+        (self.folders.results / name).write_bytes(data)
+
+    def note(self, name: str, data: bytes, age: float = 60) -> Path:
+        path = self.folders.analyst / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        os.utime(path, (NOW.timestamp() - age,) * 2)
+        return path
+
+    def end(self, words: str = "success exited 0", outcome: dict[str, Any] | None = None) -> None:
+        (self.folders.own / "ended").write_text(words)
+        if outcome is not None:
+            self.write("outcome.json", json.dumps(outcome).encode())
+
+    def keys(self) -> list[str]:
+        listed = self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+        return sorted(item["Key"].removeprefix(PREFIX) for item in listed)
+
+    def get(self, name: str) -> bytes:
+        return bytes(self.s3.get_object(Bucket=BUCKET, Key=PREFIX + name)["Body"].read())
+
+    def marker(self) -> dict[str, Any]:
+        return dict(json.loads(self.get("complete.json")))
+
+    def versions(self, name: str) -> int:
+        listed = self.s3.list_object_versions(Bucket=BUCKET, Prefix=PREFIX + name).get("Versions", [])
+        return len([item for item in listed if item["Key"] == PREFIX + name])
+
+
+@pytest.fixture
+def host(s3: Any, folders: Folders) -> Host:
+    return Host(s3, folders)
+
+
+COMPLETE = {"outcome": "complete", "missing": [], "counts": {"findings": 7}}
+
+
+def test_finished_files_go_once_and_unfinished_ones_wait(host: Host) -> None:
+    host.write("vol-1p1.bodyfile", b"a")
+    host.write(".partial-vol-1p1.plaso", b"half")
+    (host.folders.results / ".partial-sums").mkdir()
+    (host.folders.results / ".partial-sums" / "x").write_bytes(b"y")
+    (host.folders.results / "link").symlink_to("/etc/shadow")
+    assert host.upload() == 0
+    assert host.keys() == ["vol-1p1.bodyfile"]
+    assert host.upload() == 0
+    assert host.versions("vol-1p1.bodyfile") == 1
+    assert "SHA-256 verified" in host.lines[0]
+
+
+def test_marker_comes_last_and_says_how_it_ended(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    real = upload.put
+    monkeypatch.setattr(upload, "put", lambda *args, **kw: (order.append(args[2].removeprefix(PREFIX)),
+                                                            real(*args, **kw))[1])
+    host.write("summary.json", b"{}")
+    host.write("vol-1p1.plaso", b"p" * 1000)
+    sums = hashlib.sha256(b"p" * 1000).hexdigest().encode() + b"  vol-1p1.plaso\n"
+    host.write("sha256sums.txt", sums)
+    host.end(outcome=COMPLETE)
+    assert host.upload() == 0
+    assert order == ["vol-1p1.plaso", "summary.json", "sha256sums.txt", "complete.json"]
+    assert host.marker() == {
+        "request_id": "0123456789abcdef", "mode": "automatic", "outcome": "complete", "missing": [],
+        "counts": {"findings": 7, "uploaded_files": 3, "uploaded_bytes": 1002 + len(sums)},
+        "sha256sums_sha256": hashlib.sha256(sums).hexdigest(), "finished_at": "2026-11-20T12:00:00Z"}
+    assert host.keys() == ["complete.json", "sha256sums.txt", "summary.json", "vol-1p1.plaso"]
+    assert host.upload() == 0
+    assert len(order) == 4
+
+
+def test_p26_no_marker_while_a_file_is_missing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.write("vol-1p1.plaso", b"p")
+    host.end(outcome=COMPLETE)
+    refuse(host, "SlowDown", 503, times=99)
+    assert host.upload() == 75
+    assert host.keys() == []
+    assert not (host.folders.own / "complete").exists()
+    host.s3.meta.events.unregister("before-send.s3.PutObject", unique_id="refuse")
+    assert host.upload() == 0
+    assert host.keys() == ["complete.json", "sha256sums.txt", "vol-1p1.plaso"]
+
+
+def refuse(host: Host, code: str, status: int, times: int) -> None:
+    """Answer the next PutObject calls with an AWS error instead of sending them."""
+    from botocore.awsrequest import AWSResponse
+
+    left = [times]
+
+    class Raw:
+        def stream(self, **_: Any) -> Iterator[bytes]:
+            yield f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+
+    def answer(request: Any, **_: Any) -> Any:
+        if left[0] == 0:
+            return None
+        left[0] -= 1
+        return AWSResponse(request.url, status, {}, Raw())
+
+    host.s3.meta.events.register("before-send.s3.PutObject", answer, unique_id="refuse")
+
+
+def test_a_refusal_for_good_and_one_that_passes_differ(host: Host) -> None:
+    for name in ("a", "b", "c"):
+        host.write(name, b"x")
+    refuse(host, "AccessDenied", 403, times=99)
+    assert host.upload() == 1
+    assert len(host.lines) == 1  # the next file would be refused as well
+    assert "AccessDenied" in host.lines[0]
+
+
+def test_throttles_are_retried_within_a_pass(host: Host) -> None:
+    host.write("a", b"x")
+    refuse(host, "SlowDown", 503, times=1)
+    assert host.upload() == 0
+    assert host.keys() == ["a"]
+
+
+def test_a_lost_answer_is_not_taken_for_another_object(host: Host) -> None:
+    """The object arrived, the answer did not: the next pass meets 412 and knows the content as its own."""
+    host.write("a", b"x")
+    refuse(host, "InternalError", 500, times=99)
+    assert host.upload() == 75
+    host.s3.meta.events.unregister("before-send.s3.PutObject", unique_id="refuse")
+    host.s3.put_object(Bucket=BUCKET, Key=PREFIX + "a", Body=b"x")
+    assert host.upload() == 0
+    assert State.load(host.folders.own / "state.json").files["a"].state == "done"
+    assert host.versions("a") == 1
+
+
+def test_p40_a_foreign_object_is_never_replaced_and_is_reported(host: Host) -> None:
+    host.s3.put_object(Bucket=BUCKET, Key=PREFIX + "vol-1p1.plaso", Body=b"somebody else's")
+    host.write("vol-1p1.plaso", b"ours")
+    host.end(outcome=COMPLETE)
+    assert host.upload() == 0
+    assert host.get("vol-1p1.plaso") == b"somebody else's"
+    assert host.marker()["outcome"] == "incomplete"
+    assert host.marker()["missing"] == ["vol-1p1.plaso"]
+
+
+def test_p40_the_answers_checksum_is_compared(host: Host) -> None:
+    host.write("a", b"x")
+
+    def lie(parsed: dict[str, Any], **_: Any) -> None:
+        parsed["ChecksumSHA256"] = base64.b64encode(b"\0" * 32).decode()
+
+    host.s3.meta.events.register("after-call.s3.PutObject", lie, unique_id="lie")
+    assert host.upload() == 75
+    assert "stored SHA-256" in host.lines[0]
+    host.s3.meta.events.unregister("after-call.s3.PutObject", unique_id="lie")
+    assert host.upload() == 0
+    assert host.keys() == ["a", "a.2"]  # the doubtful object stays, a proven one stands beside it
+
+
+def test_p40_a_store_without_checksums_proves_nothing(host: Host) -> None:
+    host.write("a", b"x")
+    host.s3.meta.events.register("after-call.s3.PutObject", lambda parsed, **_: parsed.pop("ChecksumSHA256"))
+    assert host.upload() == 1
+    assert "nothing is proven" in host.lines[0]
+
+
+def test_p40_multipart_composite_is_recomputed(host: Host) -> None:
+    data = os.urandom(11 * MIB + 17)
+    host.write("big.plaso", data)
+    answer_composite(host, "big.plaso", 5 * MIB)
+    assert host.upload(single_limit=6 * MIB, part=5 * MIB) == 0
+    assert host.get("big.plaso") == data
+    assert host.upload(single_limit=6 * MIB, part=5 * MIB) == 0
+    assert host.versions("big.plaso") == 1
+    with pytest.raises(UploadError) as caught:
+        s3_put.put(host.s3, BUCKET, PREFIX + "big.plaso", host.folders.results / "big.plaso",
+                   hashlib.sha256(data).hexdigest(), len(data), single_limit=6 * MIB, part=5 * MIB)
+    assert caught.value.kind == "there"
+    assert host.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
+
+
+def answer_composite(host: Host, name: str, part: int, flaw: bytes = b"") -> None:
+    """moto leaves the checksum out of this answer: add what S3 computes from the parts that it stored."""
+
+    def add(parsed: dict[str, Any], **_: Any) -> None:
+        if "Error" not in parsed:
+            data = host.get(name) + flaw
+            digests = b"".join(hashlib.sha256(data[start:start + part]).digest() for start in range(0, len(data), part))
+            parsed["ChecksumSHA256"] = f"{base64.b64encode(hashlib.sha256(digests).digest()).decode()}-3"
+
+    host.s3.meta.events.register("after-call.s3.CompleteMultipartUpload", add)
+
+
+def test_p40_multipart_that_was_put_together_wrongly_is_noticed(host: Host) -> None:
+    host.write("big.plaso", os.urandom(11 * MIB + 17))
+    answer_composite(host, "big.plaso", 5 * MIB, flaw=b"x")
+    assert host.upload(single_limit=6 * MIB, part=5 * MIB) == 75
+    assert "stored SHA-256" in host.lines[0]
+
+
+def test_p40_multipart_of_a_file_that_changes_is_given_up(host: Host) -> None:
+    host.write("big", b"x" * (6 * MIB))
+    with pytest.raises(UploadError) as caught:
+        s3_put.put(host.s3, BUCKET, PREFIX + "big", host.folders.results / "big", "0" * 64, 6 * MIB,
+                   single_limit=MIB, part=5 * MIB)
+    assert caught.value.kind == "changed"
+    assert host.keys() == []
+    assert host.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
+
+
+@pytest.mark.parametrize(("size", "part"), [
+    (1, 64 * MIB), (64 * MIB * 10_000, 64 * MIB), (64 * MIB * 10_000 + 1, 65 * MIB), (5 << 40, 525 * MIB)])
+def test_p40_never_more_than_ten_thousand_parts(size: int, part: int) -> None:
+    assert s3_put.part_size(size) == part
+    assert -(-size // part) <= 10_000
+
+
+def test_a_file_that_changes_while_it_is_sent_is_sent_again(host: Host) -> None:
+    host.write("a", b"x")
+    refuse(host, "BadDigest", 400, times=1)  # what S3 says when content and checksum differ
+    assert host.upload() == 75
+    assert "changed while it was uploaded" in host.lines[0]
+    assert host.upload() == 0
+    assert host.keys() == ["a"]
+
+
+def test_the_analysts_files_wait_for_quiet_and_later_versions_get_a_number(s3: Any, folders: Folders) -> None:
+    host = Host(s3, folders, mode="manual")
+    host.note("case/notes.txt", b"one")
+    host.note("busy.txt", b"...", age=1)
+    assert host.upload() == 0
+    assert host.keys() == ["analyst/case/notes.txt"]
+    host.note("case/notes.txt", b"two", age=30)
+    assert host.upload() == 0
+    assert host.get("analyst/case/notes.txt") == b"one"
+    assert host.get("analyst/case/notes.txt.2") == b"two"
+    host.note("case/notes.txt", b"two", age=20)  # touched only
+    assert host.upload() == 0
+    host.end("success killed TERM")
+    assert host.upload() == 0
+    assert host.keys() == ["analyst/busy.txt", "analyst/case/notes.txt", "analyst/case/notes.txt.2",
+                           "analyst/sha256sums.txt", "complete.json", "sha256sums.txt"]
+    assert host.marker()["outcome"] == "ended"
+    assert b"  analyst/case/notes.txt.2\n" in host.get("analyst/sha256sums.txt")
+
+
+def test_the_deadline_takes_along_what_is_there(host: Host) -> None:
+    host.write("a", b"x")
+    host.write("b", b"y")
+    assert host.upload(NOW + timedelta(hours=1, minutes=59)) == 0
+    assert host.keys() == ["a", "b"]
+    assert host.upload(NOW + timedelta(hours=2)) == 0
+    assert host.marker()["outcome"] == "timeout"
+    assert host.marker()["missing"] == ["analysis"]
+    listed = host.get("sha256sums.txt").decode()
+    assert listed == "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in (("a", b"x"),
+                                                                                              ("b", b"y")))
+
+
+def test_p43_names_become_harmless_keys() -> None:
+    assert object_name("vol-1p1.deleted.tar.gz") == "vol-1p1.deleted.tar.gz"
+    assert object_name("a\nb/\x1b[2Jc\udcff?") == "a%0Ab/%1B%5B2Jc%FF%3F"
+    assert object_name("x", 3) == "x.3"
+
+
+def test_p43_a_hostile_name_does_not_break_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    upload._say("uploaded \x1b[2J\nforged line \u202e")
+    assert capsys.readouterr().out == "uploaded ?[2J?forged line ?\n"
+
+
+def test_a_torn_state_file_is_no_end(folders: Folders) -> None:
+    (folders.own / "state.json").write_text('{"files": {"a": {"ke')
+    assert State.load(folders.own / "state.json").files == {}
+
+
+def test_main_speaks_of_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    request = tmp_path / "request.json"
+    assert upload.main(["--request", str(request), "--own", str(tmp_path)]) == 1
+    assert "does not describe a request" in capsys.readouterr().out
+
+
+def test_main_uploads(endpoint: str, s3: Any, folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                      capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    request = {"request_id": "0123456789abcdef", "mode": "automatic", "artifact_bucket": BUCKET,
+               "artifact_prefix": PREFIX, "artifact_bucket_region": "us-east-1", "endpoint_url": endpoint,
+               "deadline": "2099-01-01T00:00:00Z"}
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    (folders.results / "a").write_bytes(b"x")
+    arguments = ["--request", str(tmp_path / "request.json"), "--results", str(folders.results),
+                 "--analyst", str(folders.analyst), "--own", str(folders.own)]
+    assert upload.main(arguments) == 0, capsys.readouterr().out
+    assert s3.get_object(Bucket=BUCKET, Key=PREFIX + "a")["Body"].read() == b"x"
