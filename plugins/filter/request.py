@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -121,11 +122,60 @@ def mail_text(text: Any, indent: int = 0) -> str:
                          break_on_hyphens=False)
 
 
-def counts_by_severity(counts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Numbers of findings, worst first; what a severity is called decides the order, and zeros are left out."""
-    known = [name for name in SEVERITIES if name in counts]
-    names = known + sorted(str(name) for name in counts if name not in SEVERITIES)
-    return [{"name": name, "count": int(counts[name])} for name in names if int(counts[name])]
+def size(number: Any) -> str:
+    """Bytes for people: 512 MiB."""
+    value = float(number or 0)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if value >= 10 or unit == "B" or value.is_integer() else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.0f} TiB" if value >= 10 or value.is_integer() else f"{value:.1f} TiB"
+
+
+def marker_state(marker: Mapping[str, Any] | None) -> str:
+    """How an analysis ended: without a marker, or with a word that is none of ours, it is incomplete."""
+    outcome = marker.get("outcome") if isinstance(marker, Mapping) else None
+    return outcome if outcome in ("complete", "timeout", "ended") else "incomplete"
+
+
+def mail_recipients(request: Mapping[str, Any], others: Sequence[str] = ()) -> list[str]:
+    """The analyst and the team, each once. An address that would be more than an address is left out."""
+    wanted = [request["analyst"]["email"], *others]
+    good = [address for address in wanted if re.fullmatch(r"[^\s<>,;:\"@]{1,64}@[A-Za-z0-9.-]{1,253}", str(address))]
+    return list(dict.fromkeys(str(address) for address in good))
+
+
+def mail_result(error: str, kind: str, subject: str) -> dict[str, Any]:
+    """What the role `notify` hands on."""
+    return {"kind": kind, "sent": not error, "error": error, "subject": subject}
+
+
+def findings_in_short(summary: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The numbers of `summary.json` that a mail tells, worst first.
+
+    The file was written on the analysis host, where malware may have run: only numbers, and names of the form that our
+    own names have, get through.
+    """
+    summary = summary if isinstance(summary, Mapping) else {}
+    totals = _numbers(summary.get("totals"))
+    severities = [{"name": name, "count": totals.get(f"findings_{name}", 0)} for name in SEVERITIES]
+    kinds = _numbers(summary.get("kinds"))
+    return {
+        "known": bool(totals),
+        "total": totals.get("findings", 0),
+        "severities": [item for item in severities if item["count"]],
+        "kinds": [{"name": name, "count": kinds[name]} for name in sorted(kinds, key=lambda name: (-kinds[name], name))
+                  if kinds[name]],
+        "totals": {name: count for name, count in totals.items() if not name.startswith("findings")},
+    }
+
+
+def _numbers(value: Any) -> dict[str, int]:
+    """Whole numbers by well-formed name."""
+    if not isinstance(value, Mapping):
+        return {}
+    return {str(name): int(count) for name, count in list(value.items())[:200]
+            if re.fullmatch(r"[a-z][a-z0-9_]{0,39}", str(name)) and isinstance(count, int) and 0 <= count < 10**12}
 
 
 def _moment(text: Any) -> datetime:
@@ -150,5 +200,9 @@ class FilterModule:
             "one_line": one_line,
             "shell_command": shell_command,
             "mail_text": mail_text,
-            "counts_by_severity": counts_by_severity,
+            "mail_recipients": mail_recipients,
+            "mail_result": mail_result,
+            "marker_state": marker_state,
+            "size": size,
+            "findings_in_short": findings_in_short,
         }
