@@ -1,0 +1,234 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door of the lab's AWS: each request is identified, its policies are evaluated, and only then moto sees it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from lab.config import ACCOUNT
+from lab.contracts import Refused
+
+from . import calls, ec2_groups, moto_app, needs, policy, principals, refusals, sigv4
+from .calls import Call
+from .conditions import CannotEvaluate
+from .needs_s3 import arn as s3_arn
+from .policy import Need
+from .principals import Principal
+
+LOG = logging.getLogger("lab.aws")
+ALWAYS = {"sts:GetCallerIdentity"}
+WRITES_PART = {"PutObject": "x-amz-checksum-", "UploadPart": "x-amz-checksum-"}
+
+
+def identify(call: Call) -> Principal:
+    """Who signed this call; anonymous callers are nobody, and policies decide about them too."""
+    if call.signature is None:
+        if call.service == "s3" and not call.headers.get("x-amz-target"):
+            return principals.ANONYMOUS
+        raise Refused(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
+    caller = principals.find(call.signature.access_key, call.signature.token, call.service)
+    sigv4.verify(call.signature, caller.secret, method=call.method, path=call.path, query=call.query,
+                 headers=call.headers, payload_hash=call.payload_hash)
+    return caller
+
+
+def surroundings(call: Call, caller: Principal) -> dict[str, list[str]]:
+    """The global condition keys of a call."""
+    now = datetime.now(timezone.utc)
+    keys = {
+        **principals.context(caller), "aws:sourceip": [call.source_ip],
+        "aws:securetransport": [str(call.secure).lower()], "aws:requestedregion": [call.region],
+        "aws:currenttime": [now.isoformat()], "aws:epochtime": [str(int(now.timestamp()))],
+        "aws:viaawsservice": ["false"], "aws:resourceaccount": [ACCOUNT],
+    }
+    for header, key in (("user-agent", "aws:useragent"), ("referer", "aws:referer")):
+        if header in call.headers:
+            keys[key] = [call.headers[header]]
+    return keys
+
+
+def resource_policies(need: Need) -> list[Mapping[str, Any]]:
+    """The policy of the bucket that a need is about; roles' trust policies are asked apart."""
+    if not need.resource.startswith("arn:aws:s3:::"):
+        return []
+    bucket = moto_app.s3().buckets.get(need.resource[13:].split("/", 1)[0])
+    if bucket is None or not bucket.policy:
+        return []
+    text = bucket.policy.decode() if isinstance(bucket.policy, bytes) else bucket.policy
+    return [policy.parse(text)]
+
+
+def decision(caller: Principal, need: Need, known: policy.PolicySet | None = None) -> policy.Decision:
+    """Whether a caller may."""
+    if need.action in ALWAYS:
+        return policy.Decision(True)
+    try:
+        result = policy.decide(need, known or principals.policies(caller), principals=caller.arns, account=ACCOUNT,
+                               resource_policies=resource_policies(need))
+        if result.allowed and need.action == "sts:AssumeRole":
+            return _trusted(caller, need)
+        return result
+    except CannotEvaluate as error:
+        raise Refused(400, "LabNotImplemented",
+                      f"A policy that speaks about {need.action} on {need.resource} cannot be evaluated: {error}."
+                      ) from None
+
+
+def _trusted(caller: Principal, need: Need) -> policy.Decision:
+    role = next((r for r in moto_app.iam().get_roles() if r.arn == need.resource), None)
+    if role is None:
+        return policy.Decision(False, "because the role does not exist")
+    trust = [policy.parse(role.assume_role_policy_document)]
+    if policy.says(trust, need, "Deny", principals=caller.arns, account=ACCOUNT) or not policy.says(
+            trust, need, "Allow", principals=caller.arns, account=ACCOUNT):
+        return policy.Decision(False, "because the role's trust policy does not admit the caller")
+    return policy.Decision(True)
+
+
+def denied(service: str, caller: Principal, need: Need, reason: str) -> Refused:
+    """The access-denied answer of a service, in AWS' words."""
+    if service == "s3":
+        if caller.anonymous:
+            return Refused(403, "AccessDenied", "Access Denied")
+        return Refused(403, "AccessDenied", f"User: {caller.arn} is not authorized to perform: {need.action} on "
+                                            f"resource: \"{need.resource}\" {reason}")
+    text = f"User: {caller.arn} is not authorized to perform: {need.action}"
+    text += f" on resource: {need.resource}" if need.resource != "*" else ""
+    if service == "ec2":
+        return Refused(403, "UnauthorizedOperation", f"You are not authorized to perform this operation. {text} "
+                                                     f"{reason}")
+    code = "AccessDenied" if service in ("iam", "sts") else \
+        "AuthorizationError" if service == "sns" else "AccessDeniedException"
+    return Refused(403 if service in ("iam", "sts", "sns") else 400, code, f"{text} {reason}")
+
+
+class Gate:
+    """A WSGI application around moto's. It raises `Refused`; the front writes that as the asked service would."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        call = calls.read(environ)
+        lock = moto_app.OBJECTS if call.service == "s3" else moto_app.MODELS
+        caller = identify(call)  # first: nobody learns from other errors what is there
+        calls.understand(call, environ)
+        with lock:
+            known = principals.policies(caller)
+            base = surroundings(call, caller)
+            for need in needs.needs(call, base):
+                result = decision(caller, need, known)
+                if not result.allowed:
+                    raise denied(call.service, caller, need, result.reason)
+            refusals.check(call)
+            if call.service == "s3":
+                calls.checksums(call)
+                self._preconditions(call)
+            moto_app.CALL.kms_refusal = self._kms(call, caller, known, base)
+            return self._serve(call, caller, known, base, environ, start_response)
+
+    def _serve(self, call: Call, caller: Principal, known: policy.PolicySet, base: dict[str, list[str]],
+               environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        answer: list[Any] = []
+
+        def keep(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+            answer[:] = [status, headers]
+            return lambda data: None
+
+        try:
+            result = self._app(calls.for_moto(call, environ), keep)
+            body = b"".join(result)
+        except Refused:
+            raise
+        except NotImplementedError as error:
+            raise refusals.unfinished(call, error) from None
+        status, headers = answer
+        if call.service == "ec2" and status.startswith("2") and not call.operation.startswith("Describe"):
+            ec2_groups.refresh(call.region)
+        if call.service == "s3":
+            headers = self._s3_answer(call, caller, known, base, status, headers)
+        start_response(status, headers)
+        return [body]
+
+    @staticmethod
+    def _preconditions(call: Call) -> None:
+        """What moto checks on PutObject only, S3 checks on the end of a multipart upload and on copies as well."""
+        if call.operation not in ("CompleteMultipartUpload", "CopyObject"):
+            return
+        found = moto_app.s3().get_object(call.params["Bucket"], call.params["Key"]) \
+            if call.params["Bucket"] in moto_app.s3().buckets else None
+        wanted = call.headers.get("if-match", "").strip('"')
+        if (call.headers.get("if-none-match") == "*" and found is not None) or (
+                wanted and found is not None and found.etag.strip('"') != wanted):
+            raise Refused(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+        if wanted and found is None:
+            raise Refused(404, "NoSuchKey", "The specified key does not exist.")
+
+    @staticmethod
+    def _s3_answer(call: Call, caller: Principal, known: policy.PolicySet, base: dict[str, list[str]], status: str,
+                   headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        if status.startswith("404") and call.operation in ("GetObject", "HeadObject"):
+            # Who may not list a bucket does not learn which keys are missing from it.
+            bucket = call.params["Bucket"]
+            listing = Need("s3:ListBucket", s3_arn(bucket), base)
+            if bucket in moto_app.s3().buckets and not decision(caller, listing, known).allowed:
+                raise denied("s3", caller, listing, "because no identity-based policy allows the s3:ListBucket action")
+        if status.startswith("2") and call.operation in WRITES_PART:
+            names = {name.lower() for name, _ in headers}
+            for name, value in call.headers.items():
+                if name.startswith("x-amz-checksum-") and name not in (
+                        "x-amz-checksum-algorithm", "x-amz-checksum-type") and name not in names:
+                    headers = [*headers, (name, value)]
+        return headers
+
+    @staticmethod
+    def _kms(call: Call, caller: Principal, known: policy.PolicySet, base: dict[str, list[str]]) -> str | None:
+        """Whether the caller may use the key that a call names. EC2 itself answers late, so this is only noted."""
+        key = call.params.get("KmsKeyId") if call.operation in ("CopySnapshot", "CreateVolume") else None
+        resource = needs.key_arn(call.region, key) if key else None
+        if resource is None:
+            return None
+        ctx = {**base, "kms:viaservice": [f"ec2.{call.region}.amazonaws.com"], "kms:grantisforawsresource": ["true"],
+               "aws:viaawsservice": ["true"]}
+        for action in ("kms:DescribeKey", "kms:CreateGrant", "kms:GenerateDataKeyWithoutPlaintext"):
+            if not decision(caller, Need(action, resource, ctx), known).allowed:
+                return action
+        return None
+
+
+class Authorizer:
+    """Implements `contracts.Authorizer` for EBS direct, which does not pass the gate."""
+
+    def secret_key(self, access_key: str, token: str | None) -> str:
+        """The secret behind an access key; refuses unknown and expired ones."""
+        return principals.find(access_key, token, "ebs").secret
+
+    def check(self, *, method: str, path: str, query: str, headers: Mapping[str, str], action: str, resource: str,
+              region: str) -> None:
+        """Raise `Refused` unless the signer of these headers may do `action` on `resource`."""
+        low = {name.lower(): value for name, value in headers.items()}
+        signature = sigv4.read(low, query)
+        if signature is None:
+            raise Refused(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+        caller = principals.find(signature.access_key, signature.token, "ebs")
+        call = Call("ebs", region, method, path, query, low, b"", low.get("x-lab-source-ip", "127.0.0.1"), False,
+                    signature=signature)
+        need = Need(action, resource, {**surroundings(call, caller), **_snapshot_tags(region, resource)})
+        if action.startswith("kms:"):
+            need.context["kms:viaservice"] = [f"ec2.{region}.amazonaws.com"]  # type: ignore[index]
+        with moto_app.MODELS:
+            result = decision(caller, need)
+        if not result.allowed:
+            raise denied("ebs", caller, need, result.reason)
+
+
+def _snapshot_tags(region: str, resource: str) -> dict[str, list[str]]:
+    name = resource.rsplit("/", 1)[-1]
+    tags = moto_app.ec2(region).tags.get(name, {}) if name.startswith("snap-") else {}
+    return {f"aws:resourcetag/{key.lower()}": [value] for key, value in tags.items()}
+

@@ -1,0 +1,105 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Starts moto in this process, with the settings that the lab depends on. Import this before any other moto module."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from typing import Any
+
+# Read when moto's modules are imported, hence here and first.
+os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "false"  # 1,300 policies that nothing here needs
+os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "true"
+os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "true"
+os.environ["MOTO_ENABLE_KEYPAIR_VALIDATION"] = ""
+os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
+os.environ.pop("MOTO_ACCOUNT_ID", None)
+
+import moto.backends as backends
+from moto.core.responses import BaseResponse
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+from lab.config import ACCOUNT
+
+PARTITION = "aws"
+SERVICES = ("ec2", "s3", "iam", "sts", "kms", "ssm", "secretsmanager", "sns")
+
+# moto looks for keys of exactly 20 characters; AWS allows 16 to 128, and the lab's fixed ones are not all 20 long.
+BaseResponse.access_key_regex = re.compile(r"AWS.*(?P<access_key>(?<![A-Z0-9])[A-Z0-9]{16,128}(?![A-Z0-9]))[:/]")
+
+# One lock over moto's models: moto is not made for several threads. S3 has its own, so that a long upload does not
+# hold up EC2. Re-entrant, because hooks call models again.
+MODELS = threading.RLock()
+OBJECTS = threading.RLock()
+
+
+class _CallState(threading.local):
+    """What the gate found out about the call that this thread serves, for the models."""
+
+    kms_refusal: str | None = None
+
+
+CALL = _CallState()
+
+
+def _application(service: Any) -> Any:
+    app = create_backend_app(service)
+    # What moto does not implement shall reach our gate as an exception, not as a page that says 500.
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    return app
+
+
+def wsgi() -> DomainDispatcherApplication:
+    """moto as a WSGI application that dispatches by credential scope."""
+    return DomainDispatcherApplication(_application)
+
+
+def ec2(region: str) -> Any:
+    """moto's EC2 of a region."""
+    return backends.get_backend("ec2")[ACCOUNT][region]
+
+
+def iam() -> Any:
+    """moto's IAM, which is global."""
+    return backends.get_backend("iam")[ACCOUNT][PARTITION]
+
+
+def sts() -> Any:
+    """moto's STS, which knows the role sessions."""
+    return backends.get_backend("sts")[ACCOUNT][PARTITION]
+
+
+def s3() -> Any:
+    """moto's S3, one for all regions."""
+    return backends.get_backend("s3")[ACCOUNT][PARTITION]
+
+
+def kms(region: str) -> Any:
+    """moto's KMS of a region."""
+    return backends.get_backend("kms")[ACCOUNT][region]
+
+
+def secrets(region: str) -> Any:
+    """moto's Secrets Manager of a region."""
+    return backends.get_backend("secretsmanager")[ACCOUNT][region]
+
+
+def ssm(region: str) -> Any:
+    """moto's Systems Manager of a region."""
+    return backends.get_backend("ssm")[ACCOUNT][region]
+
+
+def ec2_regions() -> list[str]:
+    """Regions in which EC2 was used so far (asking for another one would create it)."""
+    return list(backends.get_backend("ec2")[ACCOUNT])
+
+
+def reset() -> None:
+    """Forget everything: a lab starts with an empty account."""
+    with MODELS, OBJECTS:
+        for service in SERVICES:
+            backends.get_backend(service).reset()  # type: ignore[call-overload]

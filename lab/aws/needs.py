@@ -1,0 +1,135 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What calls of IAM, STS, KMS, SSM, Secrets Manager, SNS and EBS direct need to be allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.config import ACCOUNT
+
+from . import moto_app, needs_ec2, needs_s3, principals
+from .calls import Call
+from .policy import Need
+
+
+def _find(items: Any, name: str | None) -> Any:
+    return next((item for item in items if item.name == name), None)
+
+
+def _tags(params: dict[str, Any]) -> dict[str, list[str]]:
+    tags = {t["Key"]: t.get("Value", "") for t in params.get("Tags") or [] if isinstance(t, dict) and "Key" in t}
+    keys = [*tags, *(params.get("TagKeys") or [])]
+    out = {f"aws:requesttag/{key.lower()}": [value] for key, value in tags.items()}
+    return {**out, "aws:tagkeys": keys} if keys else out
+
+
+def _iam(call: Call) -> list[Need]:
+    params, iam, action = call.params, moto_app.iam(), f"iam:{call.operation}"
+    prefix, ctx = f"arn:aws:iam::{ACCOUNT}:", _tags(call.params)
+    if "PermissionsBoundary" in params:
+        ctx["iam:permissionsboundary"] = [params["PermissionsBoundary"]]
+    if "PolicyArn" in params and call.operation.startswith(("Attach", "Detach")):
+        ctx["iam:policyarn"] = [params["PolicyArn"]]
+    path = params.get("Path") or "/"
+    if params.get("InstanceProfileName"):
+        found = _find(iam.get_instance_profiles(), params["InstanceProfileName"])
+        resource = found.arn if found else f"{prefix}instance-profile{path}{params['InstanceProfileName']}"
+        out = [Need(action, resource, ctx)]
+        if call.operation == "AddRoleToInstanceProfile":
+            role = _find(iam.get_roles(), params.get("RoleName"))
+            if role is not None:
+                out.append(Need("iam:PassRole", role.arn, {"iam:passedtoservice": ["ec2.amazonaws.com"]}))
+        return out
+    for name, kind, items in (("RoleName", "role", iam.get_roles()), ("UserName", "user", iam.users.values()),
+                              ("GroupName", "group", iam.groups.values())):
+        if params.get(name):
+            found = _find(items, params[name])
+            if found is not None:
+                boundary = principals.boundary_arn(found)
+                if boundary:
+                    ctx.setdefault("iam:permissionsboundary", [boundary])
+                if kind == "role":
+                    for tag in found.get_tags():
+                        for space in ("aws", "iam"):
+                            ctx[f"{space}:resourcetag/{tag['Key'].lower()}"] = [tag["Value"]]
+            resource = found.arn if found is not None else f"{prefix}{kind}{path}{params[name]}"
+            return [Need(action, resource, ctx)]
+    if params.get("PolicyArn"):
+        return [Need(action, params["PolicyArn"], ctx)]
+    if call.operation == "CreatePolicy":
+        return [Need(action, f"{prefix}policy{path}{params.get('PolicyName')}", ctx)]
+    return [Need(action, "*", ctx)]
+
+
+def key_arn(region: str, key_id: str | None) -> str | None:
+    """The ARN of the KMS key that an id, ARN or alias means; None where there is none."""
+    if not key_id:
+        return None
+    model = moto_app.kms(region)
+    name = key_id.split(":", 5)[-1] if key_id.startswith("arn:") else key_id
+    if key_id.startswith("arn:") and key_id.split(":")[3] != region:
+        return None
+    name = name.removeprefix("key/")
+    if name.startswith("alias/"):
+        name = model.get_key_id_from_alias(name) or ""
+    key = model.keys.get(name)
+    return str(key.arn) if key is not None else None
+
+
+def _kms(call: Call) -> list[Need]:
+    key = call.params.get("KeyId") or call.params.get("TargetKeyId")
+    resource = key_arn(call.region, key)
+    if resource is None and call.operation == "Decrypt":
+        resource = f"arn:aws:kms:{call.region}:{ACCOUNT}:key/*"
+    return [Need(f"kms:{call.operation}", resource or "*", _tags(call.params))]
+
+
+def _ssm(call: Call) -> list[Need]:
+    names = [call.params["Name"]] if call.params.get("Name") else list(call.params.get("Names") or [])
+    names += [call.params["Path"]] if call.params.get("Path") else []
+    out = []
+    for raw in names:
+        name = str(raw).split(":")[0] if not str(raw).startswith("arn:") else str(raw).split(":parameter", 1)[1]
+        # Public parameters belong to AWS: no account in their ARN.
+        owner = "" if name.startswith("/aws/service/") else ACCOUNT
+        out.append(Need(f"ssm:{call.operation}", f"arn:aws:ssm:{call.region}:{owner}:parameter/{name.lstrip('/')}",
+                        _tags(call.params)))
+    return out or [Need(f"ssm:{call.operation}", "*", _tags(call.params))]
+
+
+def _secret(call: Call) -> list[Need]:
+    name = call.params.get("SecretId") or call.params.get("Name")
+    if not name or call.operation == "ListSecrets":
+        return [Need(f"secretsmanager:{call.operation}", "*", _tags(call.params))]
+    model = moto_app.secrets(call.region)
+    try:
+        resource = model.secrets[name].arn if name in model.secrets else None
+    except Exception:
+        resource = None
+    if resource is None:
+        resource = name if str(name).startswith("arn:") else \
+            f"arn:aws:secretsmanager:{call.region}:{ACCOUNT}:secret:{name}-??????"
+    return [Need(f"secretsmanager:{call.operation}", resource, _tags(call.params))]
+
+
+def needs(call: Call, base: dict[str, list[str]]) -> list[Need]:
+    """All that must be allowed for a call."""
+    if call.service == "s3":
+        return needs_s3.needs(call, base)
+    if call.service == "ec2":
+        return needs_ec2.needs(call, base)
+    if call.service == "iam":
+        out = _iam(call)
+    elif call.service == "kms":
+        out = _kms(call)
+    elif call.service == "ssm":
+        out = _ssm(call)
+    elif call.service == "secretsmanager":
+        out = _secret(call)
+    elif call.service == "sts":
+        out = [Need(f"sts:{call.operation}", call.params.get("RoleArn") or "*", {})]
+    else:
+        out = [Need(f"{call.service}:{call.operation}", call.params.get("TopicArn") or "*", _tags(call.params))]
+    return [Need(need.action, need.resource, {**base, **need.context}) for need in out]

@@ -1,0 +1,176 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fills the lab's account as an operator would set up a real one: over the public API, and again without harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from lab.aws.account import ADMIN, CONTROLLER, REGIONS
+from lab.cli_client import LabError
+from lab.config import ACCOUNT, CHECKOUT, LabConfig
+
+ANALYSIS_REGION = "eu-west-1"
+EVIDENCE_REGION = "us-east-1"
+BUCKET = f"dfir-artifacts-{ACCOUNT}"
+BOUNDARY = "dfir-analysis-host-boundary"
+KEY_ALIAS = "alias/dfir-evidence"
+KEY_SECRET = "dfir/controller-ssh-key"  # noqa: S105  a name
+ANALYST_PARAMETER = "/dfir/analysts/alice/public_key"
+EVIDENCE_TOKEN = "dfir-lab-evidence-1"  # noqa: S105  an idempotency token: it fixes the snapshot's id
+POLICIES = CHECKOUT / "docs" / "iam"
+
+
+def client(settings: LabConfig, service: str, region: str = ANALYSIS_REGION) -> Any:
+    """A boto3 client of the lab's administrator."""
+    return boto3.client(  # type: ignore[call-overload]
+        service, region_name=region, endpoint_url=settings.endpoint, aws_access_key_id=ADMIN[1],
+        aws_secret_access_key=ADMIN[2],
+        config=Config(retries={"max_attempts": 3}, proxies={}, s3={"addressing_style": "path"}))
+
+
+def document(name: str) -> str:
+    """A policy of docs/iam with its placeholders replaced, as docs/real-account.md tells a reader to do with sed."""
+    path = POLICIES / name
+    if not path.exists():
+        raise LabError(f"{path} is missing; the checkout is not complete")
+    text = path.read_text()
+    for placeholder, value in (("ACCOUNT_ID", ACCOUNT), ("ARTIFACT_BUCKET", BUCKET),
+                               ("ANALYSIS_REGION", ANALYSIS_REGION)):
+        text = text.replace(placeholder, value)
+    return json.dumps(json.loads(text))
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response["Error"]["Code"])
+
+
+def policies(settings: LabConfig) -> None:
+    """The controller's policy and the permissions boundary of analysis hosts."""
+    iam = client(settings, "iam")
+    arn = f"arn:aws:iam::{ACCOUNT}:policy/dfir/{BOUNDARY}"
+    text = document("analysis-host-boundary.json")
+    try:
+        iam.create_policy(PolicyName=BOUNDARY, Path="/dfir/", PolicyDocument=text)
+    except ClientError as error:
+        if _code(error) != "EntityAlreadyExists":
+            raise
+        versions = iam.list_policy_versions(PolicyArn=arn)["Versions"]
+        current = next(v["VersionId"] for v in versions if v["IsDefaultVersion"])
+        known = iam.get_policy_version(PolicyArn=arn, VersionId=current)["PolicyVersion"]["Document"]
+        if known != json.loads(text):
+            for version in versions:
+                if not version["IsDefaultVersion"]:
+                    iam.delete_policy_version(PolicyArn=arn, VersionId=version["VersionId"])
+            iam.create_policy_version(PolicyArn=arn, PolicyDocument=text, SetAsDefault=True)
+    iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-controller",
+                        PolicyDocument=document("controller-policy.json"))
+
+
+def bucket(settings: LabConfig) -> None:
+    """The artifact bucket: versioned, write-once."""
+    s3 = client(settings, "s3")
+    if BUCKET not in [b["Name"] for b in s3.list_buckets()["Buckets"]]:
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": ANALYSIS_REGION})
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_bucket_policy(Bucket=BUCKET, Policy=document("artifact-bucket-policy.json"))
+
+
+def keys(settings: LabConfig) -> None:
+    """The KMS key for evidence in each region, and the subnet that analysis hosts go to."""
+    for region in REGIONS:
+        kms = client(settings, "kms", region)
+        aliases = [a["AliasName"] for page in kms.get_paginator("list_aliases").paginate() for a in page["Aliases"]]
+        if KEY_ALIAS not in aliases:
+            key = kms.create_key(Description="Evidence volumes and copied snapshots")["KeyMetadata"]["KeyId"]
+            kms.create_alias(AliasName=KEY_ALIAS, TargetKeyId=key)
+    ec2 = client(settings, "ec2")
+    subnets = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
+    if not any(t == {"Key": "Name", "Value": "dfir-analysis"} for s in subnets for t in s.get("Tags", [])):
+        first = min(subnets, key=lambda s: s["AvailabilityZone"])
+        ec2.create_tags(Resources=[first["SubnetId"]], Tags=[{"Key": "Name", "Value": "dfir-analysis"}])
+
+
+def _readable_by_caller(path: Path) -> None:
+    """Files made under sudo belong to who called it: plain Ansible reads them without root."""
+    if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdigit():
+        os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID") or -1))
+
+
+def key_pair(settings: LabConfig, name: str) -> Path:
+    """An SSH key pair of the lab, made once."""
+    settings.keys.mkdir(parents=True, exist_ok=True)
+    _readable_by_caller(settings.keys)
+    path = settings.keys / name
+    if not path.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"{name}@dfir.aws lab", "-f", str(path)],
+                       check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    for file in (path, path.with_suffix(".pub")):
+        _readable_by_caller(file)
+    return path
+
+
+def people(settings: LabConfig) -> None:
+    """The controller's and the analyst's SSH keys, where a real account keeps them."""
+    secrets, ssm = client(settings, "secretsmanager"), client(settings, "ssm")
+    private = key_pair(settings, "controller").read_text()
+    try:
+        secrets.create_secret(Name=KEY_SECRET, SecretString=private)
+    except ClientError as error:
+        if _code(error) != "ResourceExistsException":
+            raise
+        if secrets.get_secret_value(SecretId=KEY_SECRET)["SecretString"] != private:
+            secrets.put_secret_value(SecretId=KEY_SECRET, SecretString=private)
+    public = key_pair(settings, "analyst").with_suffix(".pub").read_text().strip()
+    ssm.put_parameter(Name=ANALYST_PARAMETER, Value=public, Type="String", Overwrite=True)
+
+
+def evidence_snapshot(settings: LabConfig, say: Callable[[str], None]) -> str:
+    """The evidence disk as a snapshot of another region; built once, uploaded over EBS direct."""
+    from lab.aws.rooms import snapshot_id
+    from lab.evidence import ensure_image  # type: ignore[attr-defined]
+    from lab.evidence.upload import upload
+
+    name = snapshot_id(EVIDENCE_TOKEN)
+    ec2 = client(settings, "ec2", EVIDENCE_REGION)
+    known = ec2.describe_snapshots(Filters=[{"Name": "snapshot-id", "Values": [name]}])["Snapshots"]
+    if known and known[0]["State"] == "completed":
+        return name
+    say("preparing the evidence disk (under two minutes the first time, then cached)")
+    image = ensure_image(settings.cache)
+    say(f"uploading the evidence to {EVIDENCE_REGION} by EBS direct")
+    found = str(upload(image, client(settings, "ebs", EVIDENCE_REGION), EVIDENCE_TOKEN))
+    if found != name:
+        raise LabError(f"the evidence snapshot got the id {found} instead of {name}")
+    return found
+
+
+def seed(settings: LabConfig, *, evidence: bool, say: Callable[[str], None]) -> None:
+    """Do all of it; what is there already stays."""
+    try:
+        policies(settings)
+        bucket(settings)
+        keys(settings)
+        people(settings)
+    except ClientError as error:
+        raise LabError(f"the account could not be filled: {error}") from None
+    say(f"account {ACCOUNT}: user {CONTROLLER[0]}, boundary /dfir/{BOUNDARY}, bucket {BUCKET}, key {KEY_ALIAS}")
+    if not evidence:
+        say("no evidence snapshot, as asked (--no-evidence)")
+        return
+    try:
+        from lab.evidence import ensure_image  # type: ignore[attr-defined]  # noqa: F401
+    except ImportError:
+        say("no evidence snapshot: lab.evidence is not there")
+        return
+    say(f"evidence: {evidence_snapshot(settings, say)} in {EVIDENCE_REGION}")
