@@ -10,13 +10,14 @@ import sys
 import time
 
 from lab import config
-from lab.content import container_base, host_image
+from lab.content import container_base, host_image, toolbox
 from lab.content.cache import BuildError
 
 BUILDERS = {
     "container-base": container_base.ensure_container_base,
     "host-image": host_image.ensure_host_image,
     "packages": host_image.ensure_packages,
+    "toolbox-image": toolbox.ensure_toolbox_image,
 }
 
 

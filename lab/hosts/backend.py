@@ -14,7 +14,7 @@ from lab.config import LabConfig
 from lab.content.host_image import ensure_host_image
 from lab.contracts import Faults, HostSpec, Rule
 from lab.hosts.host import Host
-from lab.hosts.processes import HostError
+from lab.hosts.processes import HostError, remove_cgroups
 from lab.network import Network
 
 DEATH_SECONDS = 1.0
@@ -105,6 +105,7 @@ class Hosts:
             host.stop(hard=True)
         for instance_id in list(self._hosts):
             self.forget(instance_id)
+        remove_cgroups(self._config.netns)
 
     def _allowed(self, instance_id: str) -> tuple[Rule, ...]:
         rules = self._rules.get(instance_id, ())

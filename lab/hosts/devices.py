@@ -29,6 +29,8 @@ def open_loop(backing: Path) -> str:
     """Set up a loop device with partitions on a file; its name, like `loop3`."""
     device = run(["losetup", "--find", "--show", "--partscan", str(backing)]).strip()
     name = Path(device).name
+    # What a host sets read-only stays so on this loop device, also for the volume that gets it next.
+    run(["blockdev", "--setrw", device])
     # Not every kernel reads partition tables by itself; a disk may also have none, which is no error here.
     subprocess.run(["partx", "--add", device], capture_output=True, check=False)
     return name

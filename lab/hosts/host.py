@@ -157,7 +157,6 @@ class Host:
             name=self.spec.instance_id, hostname=f"ip-{self.spec.private_ip.replace('.', '-')}", image=self._image,
             folder=self._folder, namespace=self._network.namespace_path(self.spec.instance_id),
             console=self.console_file, cgroup=self._cgroup)
-        (self._folder / "pid").write_text(f"{self._process.pid}\n", encoding="ascii")
 
     def _watch(self) -> None:
         while True:
@@ -201,7 +200,7 @@ class Host:
                 volume.loop = None
         self._network.remove_host(self.spec.instance_id)
         processes.remove_cgroups(self._cgroup)
-        (self._folder / "pid").unlink(missing_ok=True)
+        processes.forget_machine(self.spec.instance_id)
         self._process = None
 
     def _kill(self) -> None:

@@ -76,18 +76,27 @@ def kill_members(name: str, seconds: float = 10.0) -> None:
         time.sleep(0.05)
 
 
+def forget_machine(name: str) -> None:
+    """Remove the folder that nspawn leaves behind for a machine that has ended."""
+    with suppress(OSError):
+        (Path("/run/systemd/nspawn/propagate") / name).rmdir()
+
+
 def start(
     *, name: str, hostname: str, image: Path, folder: Path, namespace: Path, console: Path, cgroup: str
 ) -> subprocess.Popen[bytes]:
     """Boot a container on an overlay of `image`. Its mounts live in a namespace of their own and end with it."""
-    for part in ("upper", "work", "root"):
+    for part in ("upper", "work", "root", "containers"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     make_cgroups(cgroup)
     nspawn = [
         "systemd-nspawn", "--quiet", f"--directory={folder / 'root'}", "--boot", "--register=no", "--keep-unit",
         f"--machine={name}", f"--hostname={hostname}", f"--network-namespace-path={namespace}", "--console=read-only",
         "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--bind=/dev/fuse",
-        "--system-call-filter=add_key keyctl bpf",  # container engines want them
+        # The root is an overlay, and an overlay can't lie on an overlay: container engines need a real file system.
+        f"--bind={folder / 'containers'}:/var/lib/containers",
+        # What container engines inside want: to set up the network namespaces of their own, and some system calls.
+        "--capability=CAP_NET_ADMIN", "--system-call-filter=add_key keyctl bpf",
     ]
     enter = " && ".join([f"echo $$ > {shlex.quote(str(group / 'cgroup.procs'))}" for group in cgroup_folders(cgroup)])
     overlay = f"lowerdir={image},upperdir={folder / 'upper'},workdir={folder / 'work'}"

@@ -1,0 +1,183 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the lab's hosts install from: a flat Debian package source, and an image registry (the read side of the OCI
+distribution protocol) over image layouts on disk."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+from lab.content.cache import BuildError
+
+MANIFEST_PATH = re.compile(r"/v2/(?P<name>[a-z0-9][a-z0-9._/-]*)/manifests/(?P<reference>[A-Za-z0-9_.:-]+)")
+BLOB_PATH = re.compile(r"/v2/(?P<name>[a-z0-9][a-z0-9._/-]*)/blobs/sha256:(?P<digest>[0-9a-f]{64})")
+TAGS_PATH = re.compile(r"/v2/(?P<name>[a-z0-9][a-z0-9._/-]*)/tags/list")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+log = logging.getLogger(__name__)
+
+
+class FileHandler(BaseHTTPRequestHandler):
+    """Answers GET and HEAD with files and small texts; nothing can be written."""
+
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "lab", ""
+    timeout = 120
+
+    def do_GET(self) -> None:
+        self.respond(self.path.partition("?")[0])
+
+    do_HEAD = do_GET
+
+    def respond(self, path: str) -> None:
+        """Answer a request for `path`."""
+        raise NotImplementedError
+
+    def send_file(self, path: Path, content_type: str, headers: Mapping[str, str] | None = None) -> None:
+        """Answer with a file, by the kernel's own copying."""
+        try:
+            file = path.open("rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            self.send_text(404, "not found\n")
+            return
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            self._head(200, content_type, size, headers)
+            if self.command == "GET":
+                self.wfile.flush()
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    self.connection.sendfile(file)
+
+    def send_text(self, status: int, text: str, content_type: str = "text/plain",
+                  headers: Mapping[str, str] | None = None) -> None:
+        """Answer with a text."""
+        body = text.encode()
+        self._head(status, content_type, len(body), headers)
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def _head(self, status: int, content_type: str, size: int, headers: Mapping[str, str] | None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(size))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it so)
+        log.debug("%s %s", self.client_address[0], format % args)
+
+
+class ContentServer:
+    """One HTTP server on a socket that somebody opened inside the lab."""
+
+    def __init__(self, handler: type[FileHandler]) -> None:
+        self._handler = handler
+        self._server: ThreadingHTTPServer | None = None
+
+    def start(self, listener: socket.socket) -> None:
+        """Answer on `listener` until `close`."""
+        server = ThreadingHTTPServer(listener.getsockname(), self._handler, bind_and_activate=False)
+        server.socket.close()
+        server.socket = listener
+        server.daemon_threads = True
+        self._server = server
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop answering."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+class PackageServer(ContentServer):
+    """Serves a flat package source: `deb [trusted=yes] http://198.51.100.1:8080/debian ./`."""
+
+    def __init__(self, folder: Path) -> None:
+        class Handler(FileHandler):
+            def respond(self, path: str) -> None:
+                name = unquote(path).removeprefix("/debian/").removeprefix("./")
+                if not path.startswith("/debian/") or "/" in name:
+                    self.send_text(404, "not found\n")
+                else:
+                    self.send_file(folder / name, "application/octet-stream")
+
+        super().__init__(Handler)
+
+
+class RegistryServer(ContentServer):
+    """Serves container images read-only. `publish` adds one; it may be called while the server runs."""
+
+    def __init__(self) -> None:
+        registry = self
+        self._layouts: dict[tuple[str, str], tuple[Path, str]] = {}  # (name, tag) -> layout folder, manifest digest
+
+        class Handler(FileHandler):
+            def respond(self, path: str) -> None:
+                registry._respond(self, path)
+
+        super().__init__(Handler)
+
+    def publish(self, layout: Path, name: str, tag: str) -> None:
+        """Serve the image in an OCI layout folder as `198.51.100.1:5000/<name>:<tag>`."""
+        try:
+            index = json.loads((layout / "index.json").read_text(encoding="utf-8"))
+            digest = index["manifests"][0]["digest"]
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            raise BuildError(f"{layout} is no OCI image layout (index.json: {error})") from error
+        self._layouts[name, tag] = (layout, digest)
+
+    def _respond(self, request: FileHandler, path: str) -> None:
+        version = {"Docker-Distribution-Api-Version": "registry/2.0"}
+        if path in ("/v2", "/v2/"):
+            request.send_text(200, "{}", "application/json", version)
+        elif match := MANIFEST_PATH.fullmatch(path):
+            self._send_manifest(request, match["name"], match["reference"])
+        elif match := BLOB_PATH.fullmatch(path):
+            folders = {layout for (name, _), (layout, _) in self._layouts.items() if name == match["name"]}
+            blob = next((file for folder in folders if (file := _blob(folder, match["digest"])).is_file()), None)
+            if blob is None:
+                _refuse(request, "BLOB_UNKNOWN")
+            else:
+                request.send_file(blob, "application/octet-stream",
+                                  {**version, "Docker-Content-Digest": f"sha256:{match['digest']}"})
+        elif match := TAGS_PATH.fullmatch(path):
+            tags = sorted(tag for name, tag in self._layouts if name == match["name"])
+            request.send_text(200, json.dumps({"name": match["name"], "tags": tags}), "application/json", version)
+        else:
+            _refuse(request, "UNSUPPORTED")
+
+    def _send_manifest(self, request: FileHandler, name: str, reference: str) -> None:
+        found = self._layouts.get((name, reference))
+        if found is None and DIGEST.fullmatch(reference):
+            found = next(((layout, reference) for (known, _), (layout, digest) in self._layouts.items()
+                          if known == name and digest == reference), None)
+        if found is None:
+            _refuse(request, "MANIFEST_UNKNOWN")
+            return
+        layout, digest = found
+        manifest = _blob(layout, digest.removeprefix("sha256:"))
+        kind = json.loads(manifest.read_bytes()).get("mediaType", "application/vnd.oci.image.manifest.v1+json")
+        request.send_file(manifest, kind, {"Docker-Content-Digest": digest,
+                                           "Docker-Distribution-Api-Version": "registry/2.0"})
+
+
+def _blob(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / "sha256" / digest
+
+
+def _refuse(request: FileHandler, code: str) -> None:
+    request.send_text(404, json.dumps({"errors": [{"code": code, "message": "not served by the lab's registry"}]}),
+                      "application/json")
