@@ -141,7 +141,7 @@ def check_image(image: dict[str, Any], instance_type: str, architectures: list[s
                       "take an official Debian or Ubuntu image.")
     if str(image.get("Platform", "")).lower() == "windows":
         raise Refused(f"Image {name} is Windows: take an official Debian or Ubuntu image.")
-    if image.get("RootDeviceType", "ebs") != "ebs":
+    if image.get("RootDeviceType") == "instance-store":
         raise Refused(f"Image {name} has no EBS root volume: take an official Debian or Ubuntu image.")
     if image["Architecture"] not in architectures:
         raise Refused(f"Image {name} is made for {image['Architecture']}, instance type {instance_type} has "
