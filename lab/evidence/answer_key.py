@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ class Entry:
     kinds: tuple[str, ...] = ()  # kinds of finding that count; any, when empty
     note: str = ""
     at: str = ""  # UTC
-    contains: str = ""  # what recovered content must hold
+    sha256: str = ""  # of recovered content
 
 
 @dataclass
@@ -38,12 +39,13 @@ class AnswerKey:
     entries: list[Entry] = field(default_factory=list)
 
     def planted(self, kind: str, partition: int, path: str, must_be_in: str, *, kinds: list[str] | None = None,
-                note: str = "", at: int | None = None, contains: str = "", required: bool = True) -> None:
+                note: str = "", at: int | None = None, content: bytes | None = None, required: bool = True) -> None:
         """Something that results must show."""
         if must_be_in not in PLACES:
             raise ValueError(f"{must_be_in!r} is no place for results; use one of {', '.join(PLACES)}")
         self.entries.append(Entry(kind, partition, path, must_be_in, False, required, tuple(kinds or ()), note,
-                                  iso(at) if at is not None else "", contains))
+                                  iso(at) if at is not None else "",
+                                  hashlib.sha256(content).hexdigest() if content is not None else ""))
 
     def benign(self, kind: str, partition: int, path: str) -> None:
         """Something that must not be reported as high or critical."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The data partition as it was before the incident: a small shop in PHP, a blog, its database's files, logs, backups."""
+"""The data partition as it was before the incident: a shop in PHP, a blog, a database, logs, backups."""
 
 from __future__ import annotations
 
@@ -102,9 +102,11 @@ def _shop(tree: Tree, chance: random.Random) -> None:
     for name in ("cron", "worker", "report"):
         add(f"bin/{name}.php", f"<?php\nrequire __DIR__ . '/../lib/Router/Router1.php';\n// {name}\n")
     for name in ("index", "product", "category", "cart", "search", "admin/login", "admin/media"):
-        add(f"public/{name}.php", f"<?php\nrequire '/srv/www/shop/lib/Router/Router1.php';\n(new App('{name}'))->run();\n")
+        add(f"public/{name}.php",
+            f"<?php\nrequire '/srv/www/shop/lib/Router/Router1.php';\n(new App('{name}'))->run();\n")
     add("public/assets/css/site.css", "body { font-family: sans-serif; margin: 0 auto; max-width: 60rem }\n" * 20)
-    add("public/assets/js/shop.js", "document.querySelectorAll('.buy').forEach(b => b.onclick = () => cart(b.id));\n" * 30)
+    add("public/assets/js/shop.js",
+        "document.querySelectorAll('.buy').forEach(b => b.onclick = () => cart(b.id))\n" * 30)
     for number in range(1, 60):
         jpeg = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + chance.randbytes(chance.randrange(9000, 40000)) + b"\xff\xd9"
         add(f"public/assets/img/p{number}.jpg", jpeg)

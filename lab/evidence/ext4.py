@@ -87,7 +87,7 @@ class Ext4Writer:
         shown = self._tool(["debugfs", "-R", f"stat {_quoted(path)}", str(self.image)])
         found = re.search(r"^Inode: (\d+)", shown, re.MULTILINE)
         if found is None:
-            raise BuildError(f"{path} is to be deleted from the evidence disk and is not on it; add it to the tree first")
+            raise BuildError(f"{path} is to be deleted and is not on the disk; add it to the tree first")
         return int(found.group(1))
 
     def _debugfs(self, lines: list[str]) -> None:

