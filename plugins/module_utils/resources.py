@@ -15,7 +15,8 @@ from typing import Any
 REQUEST_TAG = "dfir:request"
 NAME = re.compile(r"dfir-([0-9a-f]{16})")
 # First what others depend on: an instance holds its volumes, interfaces and groups; a profile holds its role.
-ORDER = ("instance", "volume", "network-interface", "security-group", "snapshot", "instance-profile", "role")
+ORDER = ("instance", "volume", "network-interface", "security-group", "snapshot", "role-in-profile",
+         "instance-profile", "role-policy", "role")
 GONE = ("terminated", "deleted")
 
 
@@ -110,23 +111,27 @@ def _holder(volume: Mapping[str, Any]) -> str:
 
 
 def find_iam(iam: Any, request_id: str | None, path: str) -> list[Resource]:
-    """Instance profiles and roles below the path, of one request or of all. Their names carry the request."""
+    """Instance profiles and roles below the path, of one request or of all. Their names carry the request.
+
+    What has to be taken off first is listed by itself, so that there is one command for each.
+    """
     found = []
     for profile in _listed(iam, "list_instance_profiles", "InstanceProfiles", path):
         name = profile["InstanceProfileName"]
         if _belongs(name, request_id):
-            commands = [_command("iam", "remove-role-from-instance-profile", "--instance-profile-name", name,
-                                 "--role-name", role["RoleName"]) for role in profile.get("Roles") or []]
-            commands.append(_command("iam", "delete-instance-profile", "--instance-profile-name", name))
-            found.append(_iam_resource("instance-profile", name, profile, " && ".join(commands)))
+            for role in profile.get("Roles") or []:
+                found.append(_iam_resource("role-in-profile", name, {}, (
+                    "remove-role-from-instance-profile", "--instance-profile-name", name,
+                    "--role-name", role["RoleName"]), part=role["RoleName"]))
+            found.append(_iam_resource("instance-profile", name, profile, (
+                "delete-instance-profile", "--instance-profile-name", name)))
     for role in _listed(iam, "list_roles", "Roles", path):
         name = role["RoleName"]
         if _belongs(name, request_id):
-            policies = iam.list_role_policies(RoleName=name)["PolicyNames"]
-            commands = [_command("iam", "delete-role-policy", "--role-name", name, "--policy-name", policy)
-                        for policy in policies]
-            commands.append(_command("iam", "delete-role", "--role-name", name))
-            found.append(_iam_resource("role", name, role, " && ".join(commands)))
+            for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+                found.append(_iam_resource("role-policy", name, {}, (
+                    "delete-role-policy", "--role-name", name, "--policy-name", policy), part=policy))
+            found.append(_iam_resource("role", name, role, ("delete-role", "--role-name", name)))
     return found
 
 
@@ -140,7 +145,9 @@ def _belongs(name: str, request_id: str | None) -> bool:
     return match is not None and request_id in (None, match.group(1))
 
 
-def _iam_resource(kind: str, name: str, described: Mapping[str, Any], command: str) -> Resource:
+def _iam_resource(kind: str, name: str, described: Mapping[str, Any], command: tuple[str, ...],
+                  part: str = "") -> Resource:
     match = NAME.fullmatch(name)
-    return Resource(kind, name, "global", command, name=name, created=_time(described.get("CreateDate")),
-                    request_id=match.group(1) if match else "", expires=tags_of(described).get("dfir:expires", ""))
+    return Resource(kind, f"{name}/{part}" if part else name, "global", _command("iam", *command), name=name,
+                    created=_time(described.get("CreateDate")), request_id=match.group(1) if match else "",
+                    expires=tags_of(described).get("dfir:expires", ""))

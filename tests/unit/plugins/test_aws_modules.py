@@ -330,7 +330,7 @@ class TestImage:
         aws("ssm").put_parameter(Name="/images/debian", Value=identifier, Type="String")
         result = run("analysis_image_info", parameter="/images/debian", instance_type="m6i.large")
         assert "image" in result, result
-        assert result["image"]["image_id"] == identifier and result["image"]["root_device_name"] == "/dev/xvda"
+        assert result["image"]["image_id"] == identifier and result["image"]["root_device_name"].startswith("/dev/")
 
     @pytest.mark.parametrize("name", ["al2023-ami-2023.1-x86_64", "amzn2-ami-hvm-2.0-x86_64-gp2"])
     def test_p51_amazon_linux_is_refused_with_the_reason(self, run: Run, image: Any, name: str) -> None:
@@ -369,11 +369,14 @@ class TestResources:
 
         result = run("request_resources_info", request_id=REQUEST)
         found = {item["id"]: item for item in result["resources"]}
-        assert {instance, volume, group, name} == set(found) and not result["changed"]
+        assert {instance, volume, group, name, f"{name}/{name}", f"{name}/artifacts"} == set(found)
+        assert not result["changed"]
         assert [item["type"] for item in result["resources"]] == [
-            "instance", "volume", "security-group", "instance-profile", "role"]
+            "instance", "volume", "security-group", "role-in-profile", "instance-profile", "role-policy", "role"]
         assert f"--instance-ids {instance}" in found[instance]["remove_command"]
-        assert result["remove_commands"][-1].endswith(f"aws iam delete-role --role-name {name}")
+        assert result["remove_commands"][-1] == f"aws iam delete-role --role-name {name}"
+        # One command each: mails fold and quote them word by word.
+        assert not any(sign in command for command in result["remove_commands"] for sign in ("&", ";", "|"))
         everybodys = {item["id"] for item in run("request_resources_info")["resources"]}
         assert everybodys >= {instance, volume, group, other, name, f"dfir-{'f' * 16}"}
 
