@@ -30,9 +30,8 @@ lint: setup ## ruff, mypy, yamllint and ansible-lint's production profile
 	@.venv/bin/yamllint --strict .
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/ansible-lint --strict
 
-sanity: setup ## ansible-test sanity, in place
-	@cd collections/ansible_collections/dfir/aws && ANSIBLE_TEST_CONTENT_ROOT="$$PWD" \
-	  PATH="$(CURDIR)/.venv/bin:$$PATH" ansible-test sanity --color no $(SANITY_ARGS)
+sanity: setup ## ansible-test sanity on the collection
+	@tests/sanity/run $(SANITY_ARGS)
 
 bench: setup ## measure speed as ratios, side by side
 	@$(PY) -m pytest -q -s tests/bench
