@@ -40,10 +40,12 @@ def ensure_toolbox_image(cache: Path, checkout: Path = CHECKOUT) -> Path:
 
     def build(folder: Path) -> None:
         # Layers stay here between builds: a change in the project's own code must not download every tool again.
-        storage = ["--root", str(cache / "podman-layers"), "--cgroup-manager", "cgroupfs"]
+        # What podman knows only until the next boot lies below /run, always in one place: it insists on that.
+        run_folder = Path("/run") / f"dfir-aws-podman-{recipe_key(str(cache))}"
+        podman = ["podman", "--root", str(cache / "podman-layers"), "--runroot", str(run_folder),
+                  "--cgroup-manager", "cgroupfs"]
         with tempfile.TemporaryDirectory(prefix="lab-toolbox-") as name:
             work = Path(name)
-            podman = ["podman", *storage, "--runroot", str(work / "run")]
             settings = BuildSettings(work / "settings")
             _copy_context(checkout, work / "context")
             base_tag = f"{BASE_IMAGE}-{recipe_key(base.parent.name)}"
@@ -56,7 +58,7 @@ def ensure_toolbox_image(cache: Path, checkout: Path = CHECKOUT) -> Path:
                      "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", *settings.volumes,
                      "--build-arg", f"BASE={base_tag}", "--build-arg", f"VERSION={image_version(checkout)}",
                      "--tag", tag, "--file", str(work / "context" / CONTAINERFILE), str(work / "context")])
-            # Not compressed: it travels over a bridge inside one machine, and is unpacked on every new host.
+            # The compression that is fastest to undo: every new host does it.
             apt.run([*podman, "push", "--quiet", "--compression-format", "zstd", tag, f"oci:{folder / 'layout'}"])
 
     return ensure(cache, "toolbox-image", key, build) / "layout"
