@@ -72,7 +72,7 @@ class Evidence:
 
 
 def load_evidence(path: Path) -> Evidence:
-    """Read the facts that `evidence_volume` returned. Names that do not look like ids are refused: they become files."""
+    """Read the facts that `evidence_volume` returned. A volume id must look like one: files are named after it."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         partitions = tuple(
@@ -93,7 +93,7 @@ def load_evidence(path: Path) -> Evidence:
 
 
 def clean(text: str | bytes, limit: int = EXCERPT_LIMIT) -> str:
-    """Text from evidence, safe to print and to store: control characters and undecodable bytes escaped, cut at `limit`."""
+    """Text from evidence, safe to print and to store: control and undecodable characters escaped, cut at `limit`."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
     out: list[str] = []

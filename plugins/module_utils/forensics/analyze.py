@@ -1,0 +1,178 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Analyze all partitions of one evidence volume.
+
+How the end is told: every artifact appears in the results folder when it is complete. After the last one come
+`summary.json` and `sha256sums.txt`, and then, in the work folder, `outcome.json`, which says `{outcome: complete |
+incomplete, missing, counts}`. It is no artifact but a word to the uploader on the same host: when the analysis has
+ended, the uploader uploads what is left, makes the marker `complete.json` from it, and writes that as the last object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .model import ARTIFACTS, Artifacts, Evidence, EvidenceError, Partition, load_evidence
+from .steps import Outcome, Say, Step, StepError, run_steps
+from .summary import summarize
+from .times import utc_now
+
+STEP_ORDER = ("findings", "timeline", "yara", "clamav", "deleted", "plaso")
+NEEDS_MOUNT = ("findings", "yara", "clamav")
+
+
+@dataclass
+class Settings:
+    """What an analysis is told."""
+
+    evidence: Evidence
+    artifacts: Artifacts
+    work: Path
+    preset: str = "linux"
+    scope: str = "filtered"
+    extra_rules: Path | None = None
+    steps: tuple[str, ...] = STEP_ORDER
+    step_timeout: float = 0
+
+
+def main(options: argparse.Namespace) -> int:
+    """The subcommand `analyze`: 0 when every step of every partition was done, 3 when some were not, 2 on bad input."""
+    try:
+        evidence = load_evidence(options.evidence)
+        steps = tuple((options.steps or ",".join(STEP_ORDER)).split(","))
+        unknown = [step for step in steps if step not in STEP_ORDER]
+        if unknown:
+            raise EvidenceError(f"--steps: {', '.join(unknown)} is no step; there are {', '.join(STEP_ORDER)}")
+        artifacts = Artifacts(options.out)
+        options.work.mkdir(parents=True, exist_ok=True)
+    except (EvidenceError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+    # Every tool's temporary files belong on the scratch volume, not into the container's small /tmp.
+    os.environ["TMPDIR"] = str(options.work)
+    settings = Settings(evidence, artifacts, options.work, options.preset, options.scope, options.extra_rules, steps,
+                        options.step_timeout)
+    return 0 if analyze(settings) else 3
+
+
+def analyze(settings: Settings) -> bool:
+    """Run everything and write the closing files; whether nothing is missing."""
+    log = settings.work / "analysis.log"
+    log.unlink(missing_ok=True)
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(f"{utc_now()} {text}\n")
+
+    started, clock = utc_now(), time.monotonic()
+    (settings.work / "outcome.json").unlink(missing_ok=True)
+    steps, skipped = plan(settings)
+    for outcome in skipped:
+        say(f"p{outcome.partition}: {outcome.name} skipped: {outcome.detail}")
+    outcomes = [*run_steps(steps, say), *skipped]
+    seconds = round(time.monotonic() - clock, 1)
+    missing = sorted(f"p{outcome.partition}.{outcome.name}" for outcome in outcomes
+                     if outcome.state in ("failed", "timeout"))
+    say(f"analysis ended after {seconds:.0f} s: {'complete' if not missing else 'missing ' + ', '.join(missing)}")
+    summary = summarize(settings.evidence, settings.artifacts, outcomes, started, seconds,
+                        {"preset": settings.preset if settings.preset.isalnum() else "custom",
+                         "scope": settings.scope})
+    settings.artifacts.adopt(log, "analysis.log")
+    settings.artifacts.write_json("summary.json", summary)
+    settings.artifacts.write_sums()
+    settings.artifacts.forget_sums()
+    partial = settings.work / ".partial-outcome.json"
+    partial.write_text(json.dumps({"outcome": "incomplete" if missing else "complete", "missing": missing,
+                                   "counts": summary["totals"]}, indent=1) + "\n", encoding="utf-8")
+    partial.rename(settings.work / "outcome.json")
+    return not missing
+
+
+def plan(settings: Settings) -> tuple[list[Step], list[Outcome]]:
+    """The steps in the order in which they start, and those that cannot be run with the reason.
+
+    All quick steps come before plaso, so that most of what is to be known is there within a minute.
+    """
+    steps: list[Step] = []
+    skipped: list[Outcome] = []
+    usable = [partition for partition in settings.evidence.partitions if partition.is_file_system]
+    for partition in settings.evidence.partitions:
+        if not partition.is_file_system:
+            skipped.append(Outcome(partition.number, "all", "skipped", code=partition.kind,
+                                   detail=f"{partition.kind}, not a file system"))
+    largest_first = sorted(usable, key=lambda partition: -partition.size_bytes)
+    for name in STEP_ORDER:
+        for partition in largest_first:
+            if name not in settings.steps:
+                continue
+            if name in NEEDS_MOUNT and not (partition.mounted and partition.mount_point):
+                skipped.append(Outcome(partition.number, name, "failed", code="not_mounted",
+                                       detail="the partition could not be mounted"))
+                continue
+            workers = 2 if len(usable) == 1 else 1
+            steps.append(Step(partition.number, name, _work(settings, partition, name, workers),
+                              settings.step_timeout or bound(name, partition)))
+    return steps, skipped
+
+
+def bound(name: str, partition: Partition) -> float:
+    """Seconds after which a step is given up: generous, there only so that a hostile file system cannot hold it."""
+    gib = partition.size_bytes / (1 << 30)
+    return {"plaso": 3600 + 600 * gib}.get(name, 1200 + 120 * gib)
+
+
+def _work(settings: Settings, partition: Partition, name: str, workers: int) -> Callable[[Say], dict[str, Any]]:
+    """What a step's process does. Readers are imported there: a missing one fails its own step only."""
+    stem = settings.evidence.stem(partition)
+    artifacts, work = settings.artifacts, settings.work / f"p{partition.number}-{name}"
+
+    def run(say: Say) -> dict[str, Any]:
+        work.mkdir(parents=True, exist_ok=True)
+        try:
+            if name == "timeline":
+                from .timeline import make_timeline
+
+                return make_timeline(partition, artifacts, stem, work, say)
+            if name == "findings":
+                from .findings import find_all
+
+                return find_all(partition, artifacts, stem, say)
+            if name == "yara":
+                from .scan import scan_yara
+
+                return scan_yara(partition, artifacts, stem, work, settings.extra_rules, say)
+            if name == "clamav":
+                from .scan import scan_clamav
+
+                return scan_clamav(partition, artifacts, stem, work, say)
+            if name == "deleted":
+                from .deleted import recover_deleted
+
+                return recover_deleted(partition, artifacts, stem, say)
+            if name == "plaso":
+                from .plaso_run import run_plaso
+
+                return run_plaso(partition, artifacts, stem, work, preset=settings.preset, scope=settings.scope,
+                                 workers=workers, say=say)
+            raise StepError("unknown_step", f"no step is called {name}")
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    return run
+
+
+def expected_artifacts(evidence: Evidence) -> list[str]:
+    """Names of all artifacts of a complete analysis."""
+    return [f"{evidence.stem(partition)}.{suffix}" for partition in evidence.partitions if partition.is_file_system
+            for suffixes in ARTIFACTS.values() for suffix in suffixes]

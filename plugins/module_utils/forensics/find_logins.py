@@ -1,0 +1,256 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Logins: password guessing and what came of it, binary login records, signs that somebody tampered with them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import struct
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from .findings import Scene
+from .logfiles import LogLine, logs, syslog_lines, zone_of
+from .model import Finding
+from .suspicion import reasons, worst
+from .times import iso
+from .tree import Entry
+
+MANY_FAILURES = 10  # people mistype a password a few times, machines dozens of times
+WITHIN = timedelta(hours=24)
+_FAILED = re.compile(r"sshd(?:-session)?\[\d+\]: "
+                     r"(?:Failed (?:password|publickey|keyboard-interactive/pam) for (?:invalid user )?(\S*) from (\S+)"
+                     r"|Invalid user (\S*) from (\S+))")
+_ACCEPTED = re.compile(r"sshd(?:-session)?\[\d+\]: Accepted (\S+) for (\S+) from (\S+)")
+_SUDO = re.compile(r"sudo(?:\[\d+\])?: +(\S+) : .*?COMMAND=(.*)")
+_TELLING = re.compile(r"new user|new group|add '|password changed|changed password|UID=0\b|to group")
+_ADDED = re.compile(r"(useradd|usermod|groupadd|gpasswd|passwd|chage)\[\d+\]: (.*)")
+
+RECORD = struct.Struct("<hxxi32s4s32s256shhiii16s20x")  # struct utmp of glibc on amd64, arm64 too
+USER_PROCESS = 7
+LASTLOG = struct.Struct("<i32s256s")
+
+
+@dataclass
+class Success:
+    """A login that came after failures from the same address."""
+
+    line: LogLine
+    user: str
+    address: str
+    method: str
+    failures: int
+
+
+def find(scene: Scene) -> Iterator[Finding]:
+    """Everything that log files and login records tell about logins."""
+    zone = zone_of(scene.tree)
+    lines = [line for entry in logs(scene.tree, "auth.log", "secure") for line in _relevant(
+        syslog_lines(scene.tree, entry, zone))]
+    lines.sort(key=lambda line: line.when)
+    guessers: set[str] = set()
+    yield from _guessing(scene, lines, guessers)
+    yield from _sudo(scene, lines)
+    yield from _changes(scene, lines)
+    yield from _records(scene, guessers)
+    yield from _lastlog(scene, guessers)
+    yield from _emptied(scene)
+
+
+def _relevant(lines: Iterator[LogLine]) -> Iterator[LogLine]:
+    for line in lines:
+        if _FAILED.search(line.message) or _ACCEPTED.search(line.message) or _SUDO.search(line.message) \
+                or _ADDED.search(line.message):
+            yield line
+
+
+def _at(line: LogLine) -> str:
+    return f"{line.when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _guessing(scene: Scene, lines: list[LogLine], guessers: set[str]) -> Iterator[Finding]:
+    failures: dict[str, list[datetime]] = defaultdict(list)
+    users: dict[str, Counter[str]] = defaultdict(Counter)
+    where: dict[str, LogLine] = {}
+    successes: dict[tuple[str, str], Success] = {}
+    seen: set[tuple[str, str]] = set()
+    for line in lines:
+        failed = _FAILED.search(line.message)
+        if failed:
+            if failed[2]:  # "Invalid user" is followed by "Failed password": counted once
+                failures[failed[2]].append(line.when)
+                where.setdefault(failed[2], line)
+            users[failed[2] or failed[4]][failed[1] or failed[3] or ""] += 1
+            continue
+        accepted = _ACCEPTED.search(line.message)
+        if not accepted:
+            continue
+        method, user, address = accepted.groups()
+        recent = sum(1 for moment in failures[address] if line.when - WITHIN <= moment <= line.when)
+        if recent >= MANY_FAILURES and (user, address) not in successes:
+            successes[user, address] = Success(line, user, address, method, recent)
+        elif (user, address) not in seen and recent < MANY_FAILURES:
+            yield scene.finding(line.entry, "first_login", "login", "info",
+                                f"first login of {user} from {address} by {method} at {_at(line)}", line.raw)
+        seen.add((user, address))
+    for success in successes.values():
+        guessers.add(success.address)
+        # A key is not guessed; that it comes from the same address is still worth a look.
+        severity = "critical" if success.user == "root" else "high"
+        severity = severity if success.method in ("password", "keyboard-interactive/pam") else "medium"
+        if severity != "medium":
+            scene.break_ins.append(success.line.when)
+        yield scene.finding(success.line.entry, "guessed_password", "ssh_break_in", severity,
+                            f"{success.address} logged in as {success.user} by {success.method} at "
+                            f"{_at(success.line)}, after {success.failures} failures within 24 h",
+                            success.line.raw)
+    for address, moments in failures.items():
+        if len(moments) >= MANY_FAILURES and address not in guessers:
+            tried = ", ".join(name for name, _ in users[address].most_common(5))
+            yield scene.finding(where[address].entry, "password_guessing", "ssh_brute_force", "low",
+                                f"{len(moments)} failed logins from {address} between {moments[0]:%Y-%m-%d %H:%M:%S} "
+                                f"and {moments[-1]:%Y-%m-%d %H:%M:%S} UTC, none successful (tried {tried})",
+                                where[address].raw)
+
+
+def _sudo(scene: Scene, lines: list[LogLine]) -> Iterator[Finding]:
+    for line in lines:
+        match = _SUDO.search(line.message)
+        if not match:
+            continue
+        found = reasons(match[2])
+        account = scene.account(match[1])
+        notes, severity = [reason.text for reason in found], worst("info", *(reason.severity for reason in found))
+        if account is not None and account.is_system:
+            severity = worst(severity, "medium")
+            notes.append(f"{match[1]} is a service account")
+        if re.search(r"(?:^|/)(?:ba|da|z|k)?sh(?:\s+-[il])?\s*$|/su\b", match[2]):
+            severity = worst(severity, "info")
+            notes.append("became root")
+        near = any(moment <= line.when <= moment + WITHIN for moment in scene.break_ins)
+        if notes and near:
+            severity = worst(severity, "medium")
+            notes.append("after a break-in")
+        if notes and severity != "info":
+            yield scene.finding(line.entry, "sudo_command", "login", severity,
+                                f"{match[1]} with sudo at {_at(line)}: {', '.join(notes)}", line.raw)
+
+
+def _changes(scene: Scene, lines: list[LogLine]) -> Iterator[Finding]:
+    for line in lines:
+        match = _ADDED.search(line.message)
+        if match and _TELLING.search(match[2]):
+            near = any(moment <= line.when <= moment + WITHIN for moment in scene.break_ins)
+            zero = "new user" in match[2] and re.search(r"UID=0\b", match[2])
+            yield scene.finding(line.entry, "account_changed", "account", "high" if zero or near else "info",
+                                f"accounts were changed at {_at(line)}"
+                                f"{', after a break-in' if near else ''}", line.raw)
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True)
+class LoginRecord:
+    """One record of wtmp or btmp."""
+
+    kind: int
+    user: str
+    line: str
+    host: str
+    address: str
+    when: int
+
+
+def login_records(data: bytes) -> Iterator[LoginRecord]:
+    """The records of wtmp, btmp or utmp."""
+    for offset in range(0, len(data) - RECORD.size + 1, RECORD.size):
+        kind, _, line, _, user, host, _, _, _, seconds, _, packed = RECORD.unpack_from(data, offset)
+        if packed[4:] == bytes(12):
+            address = "" if packed[:4] == bytes(4) else str(ipaddress.IPv4Address(packed[:4]))
+        else:
+            address = str(ipaddress.IPv6Address(packed))
+        yield LoginRecord(kind, _text(user), _text(line), _text(host), address, seconds & 0xFFFFFFFF)
+
+
+def _records(scene: Scene, guessers: set[str]) -> Iterator[Finding]:
+    failed: Counter[str] = Counter()
+    for entry in logs(scene.tree, "btmp"):
+        for record in login_records(scene.tree.read(entry.path, 256 << 20) or b""):
+            failed[record.address or record.host] += 1
+    for entry in logs(scene.tree, "wtmp"):
+        data = scene.tree.read(entry.path, 256 << 20) or b""
+        yield from _tampered(scene, entry, data)
+        seen: set[tuple[str, str]] = set()
+        for record in login_records(data):
+            source = record.address or record.host
+            if record.kind != USER_PROCESS or not source or source == "0.0.0.0" or (record.user, source) in seen:  # noqa: S104
+                continue
+            seen.add((record.user, source))
+            guessed = source in guessers or record.host in guessers
+            many = failed[source] >= MANY_FAILURES
+            if guessed or many:
+                # Without auth.log this is all that tells of a guessed password.
+                if not guessed:
+                    scene.break_ins.append(datetime.fromtimestamp(record.when, timezone.utc))
+                yield scene.finding(entry, "guesser_logged_in", "ssh_break_in", "high",
+                                    f"session of {record.user} from {source} since {iso(record.when)}, an address "
+                                    f"with {failed[source] or 'many'} failed logins", f"{record.line} {record.host}")
+            else:
+                yield scene.finding(entry, "session", "login", "info",
+                                    f"first session of {record.user} from {source} since {iso(record.when)}",
+                                    f"{record.line} {record.host}")
+
+
+def _tampered(scene: Scene, entry: Entry, data: bytes) -> Iterator[Finding]:
+    """Tools that hide logins leave records of zeros, or files that are no whole number of records."""
+    blank = sum(1 for offset in range(0, len(data) - RECORD.size + 1, RECORD.size)
+                if not any(data[offset:offset + RECORD.size]))
+    if blank:
+        yield scene.finding(entry, "blank_records", "log_tampering", "high",
+                            f"{blank} login records were overwritten with zeros")
+    if len(data) % RECORD.size:
+        yield scene.finding(entry, "broken_records", "log_tampering", "low",
+                            f"{len(data)} bytes are no whole number of login records")
+
+
+def _lastlog(scene: Scene, guessers: set[str]) -> Iterator[Finding]:
+    entry = scene.tree.lookup("/var/log/lastlog")
+    if entry is None or not entry.is_file:
+        return
+    stream = scene.tree.open(entry.path)
+    if stream is None:
+        return
+    with stream:
+        for account in scene.accounts:
+            # The file is sparse: a record lies at its user id, far out for some.
+            if (account.uid + 1) * LASTLOG.size > entry.info.st_size:
+                continue
+            stream.seek(account.uid * LASTLOG.size)
+            seconds, line, host = LASTLOG.unpack(stream.read(LASTLOG.size))
+            if seconds:
+                source = _text(host)
+                yield scene.finding(entry, "last_login", "login", "medium" if source in guessers else "info",
+                                    f"last login of {account.name} from {source or 'the console'} at {iso(seconds)}"
+                                    f"{', an address that guessed a password' if source in guessers else ''}",
+                                    _text(line))
+
+
+def _emptied(scene: Scene) -> Iterator[Finding]:
+    """Logs that are empty although older ones are not, and logs that lead nowhere."""
+    for name in ("auth.log", "secure", "syslog", "messages", "wtmp", "kern.log"):
+        raw = scene.tree.lookup(f"/var/log/{name}", follow_last=False)
+        if raw is None:
+            continue
+        if not raw.is_file and not raw.is_dir:
+            yield scene.finding(raw, "log_switched_off", "log_tampering", "high", "a log that is no file any more")
+        elif raw.is_file and raw.info.st_size == 0:
+            older = [entry for entry in logs(scene.tree, name) if entry.path != raw.path and entry.info.st_size]
+            if older and raw.info.st_mtime_ns - older[-1].info.st_mtime_ns > 2 * 86_400 * 10**9:
+                yield scene.finding(raw, "log_emptied", "log_tampering", "medium",
+                                    "empty, although the log before it was in use until days earlier")

@@ -1,0 +1,187 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All findings of one mounted partition: each room of finders runs by itself, then what belongs together is connected.
+
+A file that changed within a day after a break-in weighs more than the same file elsewhere: the finders say what is
+unusual, the connection says when.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from .model import SEVERITIES, Artifacts, Finding, Partition, clean, clean_path
+from .packages import Packages
+from .steps import Say, StepError
+from .suspicion import raise_by_one
+from .times import iso_ns
+from .tree import Entry, Tree
+
+WINDOW = timedelta(hours=24)
+DIGEST_LIMIT = 256 << 20
+
+
+@dataclass
+class Account:
+    """One line of passwd."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str
+
+    @property
+    def can_log_in(self) -> bool:
+        return self.shell.rsplit("/", 1)[-1] not in ("nologin", "false", "sync", "shutdown", "halt", "")
+
+    @property
+    def is_system(self) -> bool:
+        return 0 < self.uid < 1000 or self.uid == 65534
+
+
+@dataclass
+class Scene:
+    """What all finders share."""
+
+    tree: Tree
+    packages: Packages
+    accounts: list[Account] = field(default_factory=list)
+    break_ins: list[datetime] = field(default_factory=list)
+
+    def homes(self) -> list[tuple[str, str]]:
+        """`(account, home folder)`, also of homes that no account has any more."""
+        found = {account.home.rstrip("/") or "/": account.name for account in self.accounts
+                 if account.home not in ("/", "/nonexistent", "")}
+        found.setdefault("/root", "root")
+        for entry in self.tree.entries("/home"):
+            if entry.is_dir:
+                found.setdefault(entry.path.decode("utf-8", "surrogateescape"), "")
+        return sorted(((name, home) for home, name in found.items()), key=lambda pair: pair[1])
+
+    def account(self, name: str) -> Account | None:
+        """The account of that name."""
+        return next((account for account in self.accounts if account.name == name), None)
+
+    def finding(self, entry: Entry | None, rule: str, kind: str, severity: str, reason: str, excerpt: str = "", *,
+                path: str | bytes | None = None, digest: bool = False) -> Finding:
+        """A finding about a file, with its inode, times and (on demand) SHA-256."""
+        shown = path if path is not None else (entry.path if entry else "")
+        found = Finding(rule, kind, severity, clean_path(shown), clean(reason, 600), excerpt)
+        if entry is not None:
+            info = entry.info
+            found.inode = info.st_ino
+            found.times = {key: value for key, value in (
+                ("m", iso_ns(info.st_mtime_ns)), ("a", iso_ns(info.st_atime_ns)), ("c", iso_ns(info.st_ctime_ns)),
+                ("b", iso_ns(self.tree.birth_ns(entry.path)))) if value}
+            if digest and entry.is_file:
+                found.sha256 = self.digest(entry)
+        return found
+
+    def digest(self, entry: Entry) -> str | None:
+        """SHA-256 of a file that is not too large."""
+        if entry.info.st_size > DIGEST_LIMIT:
+            return None
+        stream = self.tree.open(entry.path)
+        if stream is None:
+            return None
+        value = hashlib.sha256()
+        with stream:
+            while chunk := stream.read(1 << 20):
+                value.update(chunk)
+        return value.hexdigest()
+
+
+Finder = Callable[[Scene], Iterable[Finding]]
+
+
+def load_accounts(tree: Tree) -> list[Account]:
+    """The accounts in passwd; broken lines are left out."""
+    accounts = []
+    for line in (tree.text("/etc/passwd") or "").splitlines():
+        columns = line.split(":")
+        if len(columns) >= 7 and columns[2].isdigit() and columns[3].isdigit():
+            accounts.append(Account(columns[0], int(columns[2]), int(columns[3]), columns[5], columns[6]))
+    return accounts
+
+
+def finders() -> list[tuple[str, Finder]]:
+    """The rooms, in the order in which they run; logins first, because they tell when."""
+    from . import (
+        find_accounts,
+        find_files,
+        find_history,
+        find_logins,
+        find_scheduled,
+        find_startup,
+        find_system,
+        find_web,
+    )
+
+    return [("logins", find_logins.find), ("accounts", find_accounts.find), ("scheduled", find_scheduled.find),
+            ("startup", find_startup.find), ("system", find_system.find), ("histories", find_history.find),
+            ("web", find_web.find), ("files", find_files.find)]
+
+
+def find_all(partition: Partition, artifacts: Artifacts, stem: str, say: Say) -> dict[str, Any]:
+    """Write `.findings.json`; the numbers by severity."""
+    if not partition.mount_point:
+        raise StepError("not_mounted", "the partition is not mounted")
+    found, failed = collect(Path(partition.mount_point), say)
+    artifacts.write_json(f"{stem}.findings.json", [finding.as_dict() for finding in found])
+    counts: dict[str, Any] = {severity: sum(1 for item in found if item.severity == severity)
+                              for severity in SEVERITIES}
+    if failed:
+        # What was found is kept and uploaded; that something is missing must not be lost.
+        raise StepError("finder_failed", f"{len(found)} findings written, but finders failed: {'; '.join(failed)}")
+    return counts
+
+
+def collect(root: Path, say: Say) -> tuple[list[Finding], list[str]]:
+    """All findings below a mount point, the worst first, and the finders that failed."""
+    tree = Tree(root)
+    scene = Scene(tree, Packages(tree), load_accounts(tree))
+    found: list[Finding] = []
+    failed: list[str] = []
+    for name, finder in finders():
+        say(f"looking at {name}")
+        try:
+            found.extend(finder(scene))
+        except Exception as error:  # what breaks one finder must not hide what the others see
+            failed.append(f"{name} ({type(error).__name__}: {clean(str(error), 200)})")
+    connect(found, scene.break_ins)
+    unique = {finding.as_dict()["id"]: finding for finding in found}
+    ordered = sorted(unique.values(), key=lambda item: (-SEVERITIES.index(item.severity), item.kind, item.path))
+    return ordered, failed
+
+
+TIMELESS = ("ssh_break_in", "login", "ssh_brute_force", "log_tampering")
+
+
+def connect(found: list[Finding], break_ins: list[datetime]) -> None:
+    """Raise findings of at least low severity whose file changed within a day after a break-in."""
+    for finding in found:
+        if finding.kind in TIMELESS or finding.severity in ("info", "critical"):
+            continue
+        for moment in break_ins:
+            if any(moment <= when <= moment + WINDOW for when in _changes(finding)):
+                finding.severity = raise_by_one(finding.severity)
+                finding.reason += f" (changed within 24 h after the break-in of {moment:%Y-%m-%d %H:%M:%S} UTC)"
+                break
+
+
+def _changes(finding: Finding) -> Iterator[datetime]:
+    """When a file was changed or made: the inode's own time above all, which no ordinary tool can set."""
+    for key in ("c", "b", "m"):
+        text = finding.times.get(key, "")
+        if len(text) >= 20 and text[0] != "@":
+            try:
+                yield datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+            except ValueError:
+                continue

@@ -1,0 +1,83 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the evidence's own package manager knows: which file belongs to a package, and what it should look like."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from .tree import Tree
+
+INFO = "/var/lib/dpkg/info"
+_USR_MERGED = (b"/bin/", b"/sbin/", b"/lib/", b"/lib32/", b"/lib64/", b"/libx32/")
+
+
+class Packages:
+    """dpkg's lists, from the evidence. An intruder can change them: only a mismatch tells something."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.md5: dict[bytes, str] = {}
+        self.conffiles: set[bytes] = set()
+        self.owned: set[bytes] = set()
+        self.diverted: set[bytes] = set()
+        self.merged = tuple(prefix for prefix in _USR_MERGED
+                            if (tree.resolve(prefix[:-1]) or b"").startswith(b"/usr/"))
+        for entry in tree.entries(INFO):
+            if entry.name.endswith(b".list"):
+                self.owned.update(self.normal(line) for line in (tree.read(entry.path) or b"").split(b"\n") if line)
+            elif entry.name.endswith(b".md5sums"):
+                for line in (tree.read(entry.path) or b"").split(b"\n"):
+                    digest, _, name = line.partition(b"  ")
+                    if name and len(digest) == 32:
+                        self.md5[self.normal(b"/" + name.lstrip(b"/"))] = digest.decode("ascii", "replace")
+            elif entry.name.endswith(b".conffiles"):
+                self.conffiles.update(self.normal(line.split(b" ")[-1])
+                                      for line in (tree.read(entry.path) or b"").split(b"\n") if line)
+        lines = (tree.read("/var/lib/dpkg/diversions") or b"").split(b"\n")
+        for original, moved in zip(lines[0::3], lines[1::3], strict=False):
+            self.diverted.update((self.normal(original), self.normal(moved)))
+            if self.normal(original) in self.owned:
+                self.owned.add(self.normal(moved))
+        self.owned.update(self.conffiles)
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a package database at all: without one, `not owned` means nothing."""
+        return len(self.owned) > 50
+
+    def normal(self, path: bytes) -> bytes:
+        """A path as it is after /bin, /lib, … became links into /usr."""
+        return b"/usr" + path if path.startswith(self.merged) and self.merged else path
+
+    def owns(self, path: bytes) -> bool:
+        """Whether a package brought this file."""
+        return self.normal(path) in self.owned
+
+    def foreign(self, path: bytes) -> bool:
+        """Whether there is a package database and this file is in none of its lists."""
+        return self.known and not self.owns(path)
+
+    def altered(self, path: bytes) -> bool | None:
+        """Whether a package's file has another content than the package brought; None when that cannot be said."""
+        normal = self.normal(path)
+        expected = self.md5.get(normal)
+        if expected is None or normal in self.conffiles or normal in self.diverted:
+            return None
+        stream = self.tree.open(path)
+        if stream is None:
+            return None
+        digest = hashlib.md5(usedforsecurity=False)
+        with stream:
+            try:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+            except OSError:
+                return None
+        return digest.hexdigest() != expected
+
+    def verifiable(self) -> Iterator[bytes]:
+        """Files of packages whose content is known."""
+        yield from self.md5

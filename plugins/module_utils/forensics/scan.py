@@ -1,0 +1,180 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""YARA and ClamAV over the regular files of a mounted partition.
+
+The scanners never see a name from the evidence: they read a folder of numbered links, so that no name can break or
+forge what they print, and nothing outside the list is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .model import Artifacts, Partition, clean, clean_path
+from .steps import Say, StepError
+from .times import iso_ns
+from .tools import SHARE, ToolError, environment
+from .tree import Entry, Tree
+
+SIZE_LIMIT = 64 << 20
+VENDOR_DATABASE = Path("/var/lib/clamav")
+
+
+@dataclass
+class Farm:
+    """Numbered links to the files to be scanned."""
+
+    folder: Path
+    tree: Tree
+    entries: list[Entry]
+    skipped: int
+
+    def entry(self, link: str) -> Entry | None:
+        """The file behind a number."""
+        name = link.rsplit("/", 1)[-1]
+        return self.entries[int(name)] if name.isdigit() and int(name) < len(self.entries) else None
+
+
+def plant(partition: Partition, folder: Path) -> Farm:
+    """Make the links: regular, not empty, not larger than the limit, each inode once."""
+    if not partition.mount_point:
+        raise StepError("not_mounted", "the partition is not mounted, so there are no files to scan")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    tree = Tree(Path(partition.mount_point))
+    farm = Farm(folder, tree, [], 0)
+    inodes: set[int] = set()
+    base = os.fsencode(folder)
+    for _, entries in tree.walk():
+        for entry in entries:
+            if not entry.is_file or entry.info.st_size == 0 or entry.info.st_ino in inodes:
+                continue
+            if entry.info.st_size > SIZE_LIMIT:
+                farm.skipped += 1
+                continue
+            inodes.add(entry.info.st_ino)
+            number = len(farm.entries)
+            # Thousands of links a folder; one folder would slow both tools down on millions of files.
+            bucket = base + b"/%04d" % (number // 5000)
+            try:
+                if number % 5000 == 0:
+                    os.makedirs(bucket, exist_ok=True)  # noqa: PTH103 - bytes
+                os.symlink(tree.host_path(entry.path), bucket + b"/%d" % number)  # noqa: PTH211 - bytes
+            except OSError:  # a path too long for a link
+                farm.skipped += 1
+                continue
+            farm.entries.append(entry)
+    return farm
+
+
+def describe(farm: Farm, entry: Entry) -> dict[str, Any]:
+    """Path, size, times and SHA-256 of a file that was hit."""
+    digest = hashlib.sha256()
+    stream = farm.tree.open(entry.path)
+    if stream is not None:
+        with stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    info = entry.info
+    times = {"m": iso_ns(info.st_mtime_ns), "a": iso_ns(info.st_atime_ns), "c": iso_ns(info.st_ctime_ns),
+             "b": iso_ns(farm.tree.birth_ns(entry.path))}
+    return {"path": clean_path(entry.path), "inode": info.st_ino, "size": info.st_size, "times": times,
+            "sha256": digest.hexdigest() if stream is not None else None}
+
+
+def _lines(command: Sequence[str | Path], ok: tuple[int, ...]) -> Iterator[str]:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+        assert process.stdout is not None and process.stderr is not None  # noqa: S101 - asked for above
+        for raw in process.stdout:
+            yield raw.decode("utf-8", "replace").rstrip("\n")
+        said = process.stderr.read(4000).decode("utf-8", "replace").strip()
+        code = process.wait()
+    if code not in ok:
+        raise ToolError(f"{command[0]} ended with exit code {code}: {said.splitlines()[-1] if said else 'no message'}")
+
+
+def rule_files(extra: Path | None) -> list[Path]:
+    """The image's rules and an operator's own."""
+    folders = [SHARE / "rules" / "yara", *([extra] if extra else [])]
+    return [path for folder in folders for pattern in ("*.yar", "*.yara") for path in sorted(folder.glob(pattern))]
+
+
+_STRING = re.compile(r"0x([0-9a-f]+):(\$\w*): (.*)")
+_MATCH = re.compile(r"(\w+) \[(.*)\] (\S+)")
+
+
+def scan_yara(partition: Partition, artifacts: Artifacts, stem: str, work: Path, extra: Path | None,
+              say: Say) -> dict[str, Any]:
+    """Write `.yara.json`; the numbers of files and hits."""
+    rules = rule_files(extra)
+    if not rules:
+        raise StepError("no_rules", "no YARA rules were found in the image")
+    farm = plant(partition, work / "yara")
+    say(f"{len(farm.entries):,} files")
+    hits: list[dict[str, Any]] = []
+    known: dict[int, dict[str, Any]] = {}
+    try:
+        command: list[str | Path] = ["yara", "-w", "-m", "-s", "-r", "-p", "2", "-a", "600", *rules, farm.folder]
+        for line in _lines(command, (0,)):
+            matched = _STRING.match(line)
+            if matched and hits:
+                if len(hits[-1]["strings"]) < 10:
+                    hits[-1]["strings"].append({"offset": int(matched[1], 16), "name": matched[2],
+                                                "data": clean(matched[3], 120)})
+                continue
+            head = _MATCH.fullmatch(line)
+            entry = farm.entry(head[3]) if head else None
+            if head is None or entry is None:
+                continue
+            meta = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', head[2]))
+            facts = known.setdefault(entry.info.st_ino, describe(farm, entry))
+            hits.append({"rule": head[1], "severity": meta.get("severity", "medium"),
+                         "description": meta.get("description", ""), **facts, "strings": []})
+    finally:
+        shutil.rmtree(farm.folder, ignore_errors=True)
+    hits.sort(key=lambda hit: (hit["path"], hit["rule"]))
+    artifacts.write_json(f"{stem}.yara.json", {"files": len(farm.entries), "skipped": farm.skipped,
+                                               "size_limit": SIZE_LIMIT, "hits": hits})
+    return {"files": len(farm.entries), "skipped": farm.skipped, "hits": len(hits)}
+
+
+def databases() -> list[Path]:
+    """Our own signatures, and the vendor's where an operator has put them into the image."""
+    vendor = any(VENDOR_DATABASE.glob("*.c[vl]d")) if VENDOR_DATABASE.is_dir() else False
+    return [SHARE / "rules" / "clamav", *([VENDOR_DATABASE] if vendor else [])]
+
+
+def scan_clamav(partition: Partition, artifacts: Artifacts, stem: str, work: Path, say: Say) -> dict[str, Any]:
+    """Write `.clamav.json`; the numbers of files and hits."""
+    farm = plant(partition, work / "clamav")
+    say(f"{len(farm.entries):,} files")
+    hits: list[dict[str, Any]] = []
+    sources = databases()
+    try:
+        for source in sources:
+            command: list[str | Path] = ["clamscan", "--no-summary", "--stdout", "--infected", "-r",
+                                         "--follow-file-symlinks=2", "--follow-dir-symlinks=0",
+                                         f"--max-filesize={SIZE_LIMIT}", f"--max-scansize={4 * SIZE_LIMIT}", "--max-scantime=60000", "-d", source,
+                                         farm.folder]
+            for line in _lines(command, (0, 1)):
+                matched = re.fullmatch(r"(\S+): (\S+) FOUND", line)
+                entry = farm.entry(matched[1]) if matched else None
+                if matched and entry is not None:
+                    own = source != VENDOR_DATABASE
+                    name = matched[2].removesuffix(".UNOFFICIAL")
+                    hits.append({"signature": name, "own": own, **describe(farm, entry)})
+    finally:
+        shutil.rmtree(farm.folder, ignore_errors=True)
+    hits.sort(key=lambda hit: (hit["path"], hit["signature"]))
+    artifacts.write_json(f"{stem}.clamav.json", {"files": len(farm.entries), "skipped": farm.skipped,
+                                                 "vendor_database": len(sources) > 1, "hits": hits})
+    return {"files": len(farm.entries), "skipped": farm.skipped, "hits": len(hits)}

@@ -1,0 +1,206 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The file-system timeline of a partition: a bodyfile in the format of mactime 3.x, and the same sorted by time as CSV.
+
+ext and NTFS are read by The Sleuth Kit from the device; XFS and btrfs, which it does not know, by dissect's readers.
+"""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import io
+import re
+import stat
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+from .model import Artifacts, Partition, clean_path
+from .steps import Say, StepError
+from .times import iso
+from .tools import ToolError, environment
+from .tree import Tree
+
+SLEUTHKIT_TYPES = {"ext2": "ext", "ext3": "ext", "ext4": "ext", "ntfs": "ntfs", "vfat": "fat", "exfat": "exfat",
+                   "iso9660": "iso9660", "ufs": "ufs", "hfsplus": "hfs"}
+DISSECT_TYPES = ("xfs", "btrfs")
+CSV_COLUMNS = ("time", "macb", "size", "mode", "uid", "gid", "inode", "path")
+CHUNK_ROWS = 400_000
+
+
+class Line:
+    """One line of a bodyfile. Times are seconds; 0 stands for none, as in the format."""
+
+    __slots__ = ("atime", "crtime", "ctime", "gid", "inode", "mode", "mtime", "path", "size", "uid")
+
+    def __init__(self, path: str, inode: str, mode: str, uid: int, gid: int, size: int, atime: int, mtime: int,
+                 ctime: int, crtime: int) -> None:
+        self.path, self.inode, self.mode, self.uid, self.gid, self.size = path, inode, mode, uid, gid, size
+        self.atime, self.mtime, self.ctime, self.crtime = atime, mtime, ctime, crtime
+
+    def text(self) -> str:
+        """As it stands in the file. The separator in a name would shift all columns."""
+        path = self.path.replace("|", "\\x7c")
+        return (f"0|{path}|{self.inode}|{self.mode}|{self.uid}|{self.gid}|{self.size}|{self.atime}|{self.mtime}|"
+                f"{self.ctime}|{self.crtime}\n")
+
+    def rows(self) -> Iterator[tuple[int, str]]:
+        """Each distinct time with the flags (modified, accessed, changed, born) that it stands for."""
+        flags: dict[int, list[str]] = {}
+        for position, (flag, moment) in enumerate(zip("macb", (self.mtime, self.atime, self.ctime, self.crtime),
+                                                      strict=True)):
+            if moment:
+                flags.setdefault(moment, ["."] * 4)[position] = flag
+        for moment, letters in flags.items():
+            yield moment, "".join(letters)
+
+
+def make_timeline(partition: Partition, artifacts: Artifacts, stem: str, work: Path, say: Say) -> dict[str, Any]:
+    """Write `.bodyfile` and `.timeline.csv`; the numbers of entries and rows."""
+    work.mkdir(parents=True, exist_ok=True)
+    entries = 0
+    with ExitStack() as stack:
+        sorter = Sorter(work)
+        body = stack.enter_context(artifacts.create(f"{stem}.bodyfile"))
+        table = stack.enter_context(artifacts.create(f"{stem}.timeline.csv"))
+        for line in _lines(partition):
+            entries += 1
+            body.write(line.text().encode())
+            for moment, macb in line.rows():
+                sorter.add((moment, line.path, macb, line.size, line.mode, line.uid, line.gid, line.inode))
+            if entries % 5000 == 0:
+                say(f"{entries:,} entries")
+        if entries == 0:
+            raise StepError("empty", f"no entry was read from the {partition.type} file system")
+        rows = _write_csv(table, sorter)
+    return {"entries": entries, "rows": rows}
+
+
+def _lines(partition: Partition) -> Iterable[Line]:
+    if partition.type in SLEUTHKIT_TYPES:
+        return sleuthkit_lines(partition)
+    if partition.type in DISSECT_TYPES:
+        from .timeline_dissect import dissect_lines
+
+        return dissect_lines(partition)
+    raise StepError("not_supported", f"no reader for file system type {partition.type or 'unknown'}")
+
+
+def sleuthkit_lines(partition: Partition) -> Iterator[Line]:
+    """What `fls` lists, deleted names and orphans included, with times that it misreads put right."""
+    true_times = _true_times(partition)
+    for raw in fls(partition, "-r", "-m", "/"):
+        line = parse_body_line(raw)
+        if line is not None:
+            right = true_times.get(line.inode.split("-")[0])
+            if right and "(deleted" not in line.path:
+                line.atime, line.mtime, line.ctime = right
+            yield line
+
+
+def fls(partition: Partition, *options: str) -> Iterator[bytes]:
+    """Run fls on a partition and yield its lines; raise ToolError when it fails."""
+    command = ["fls", "-f", SLEUTHKIT_TYPES[partition.type], *options, partition.device]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+        assert process.stdout is not None and process.stderr is not None  # noqa: S101 - asked for above
+        yield from process.stdout
+        said = process.stderr.read(2000).decode("utf-8", "replace").strip()
+        code = process.wait()
+    if code != 0:
+        raise ToolError(f"fls ended with exit code {code}: {said or 'no message'}")
+
+
+def parse_body_line(raw: bytes) -> Line | None:
+    """One line that fls wrote. The name may hold the separator, so the columns are counted from the end."""
+    head, _, rest = raw.rstrip(b"\n").partition(b"|")
+    columns = rest.rsplit(b"|", 9)
+    if not head or len(columns) != 10:
+        return None
+    name, inode, mode, *numbers = columns
+    try:
+        uid, gid, size, atime, mtime, ctime, crtime = (int(number) for number in numbers)
+    except ValueError:
+        return None
+    path = re.sub(rb"^//", b"/", name)
+    return Line(clean_path(path), inode.decode("ascii", "replace"), mode.decode("ascii", "replace"), uid, gid, size,
+                atime, mtime, ctime, crtime)
+
+
+def _true_times(partition: Partition) -> dict[str, tuple[int, int, int]]:
+    """Times outside 1970..2038 by inode, from the mounted file system.
+
+    The Sleuth Kit reads ext4's seconds as 32 unsigned bits: a file from 1960 lands in 2096, one from 2200 in 2063.
+    """
+    found: dict[str, tuple[int, int, int]] = {}
+    if not (partition.mounted and partition.mount_point and partition.type.startswith("ext")):
+        return found
+    for _, entries in Tree(Path(partition.mount_point)).walk():
+        for entry in entries:
+            info = entry.info
+            seconds = tuple(int(ns // 1_000_000_000) for ns in (info.st_atime_ns, info.st_mtime_ns, info.st_ctime_ns))
+            if any(not 0 <= moment < 1 << 31 for moment in seconds):
+                found[str(info.st_ino)] = (seconds[0], seconds[1], seconds[2])
+    return found
+
+
+def mode_string(mode: int) -> str:
+    """A mode as bodyfiles have it: type by directory entry and by inode, then the permissions (`r/rrwxr-xr-x`)."""
+    text = stat.filemode(mode)
+    kind = {"-": "r", "?": "-"}.get(text[0], text[0])
+    return f"{kind}/{kind}{text[1:]}"
+
+
+Row = tuple[int, str, str, int, str, int, int, str]
+
+
+class Sorter:
+    """Sorts any number of rows with bounded memory: full chunks go to disk and are merged at the end."""
+
+    def __init__(self, work: Path, chunk: int = CHUNK_ROWS) -> None:
+        self.work, self.chunk = work, chunk
+        self.rows: list[Row] = []
+        self.files: list[Path] = []
+
+    def add(self, row: Row) -> None:
+        """Take a row in."""
+        self.rows.append(row)
+        if len(self.rows) >= self.chunk:
+            self._spill()
+
+    def _spill(self) -> None:
+        path = self.work / f"timeline-{len(self.files)}.sort"
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream).writerows(sorted(self.rows))
+        self.files.append(path)
+        self.rows = []
+
+    def __iter__(self) -> Iterator[Row]:
+        """All rows in order; the files on disk go afterwards."""
+        try:
+            yield from heapq.merge(sorted(self.rows), *(_read_chunk(path) for path in self.files))
+        finally:
+            for path in self.files:
+                path.unlink(missing_ok=True)
+
+
+def _read_chunk(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        for time, name, macb, size, mode, uid, gid, inode in csv.reader(stream):
+            yield int(time), name, macb, int(size), mode, int(uid), int(gid), inode
+
+
+def _write_csv(target: IO[bytes], rows: Iterable[Row]) -> int:
+    text = io.TextIOWrapper(target, encoding="utf-8", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    count = 0
+    for moment, path, macb, size, mode, uid, gid, inode in rows:
+        writer.writerow((iso(moment), macb, size, mode, uid, gid, inode, path))
+        count += 1
+    text.flush()
+    text.detach()
+    return count
