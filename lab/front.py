@@ -28,6 +28,7 @@ from lab.http_wire import BadRequest, Gone, Request, Response, body_of, read_hea
 LOG = logging.getLogger("lab.front")
 IDLE_SECONDS = 300
 SEND_SECONDS = 120
+LINGER_SECONDS = 2
 DRAIN_LIMIT = 64 * 1024 * 1024  # an unread body up to this size is read and forgotten to keep the connection
 _WRITES = ("PUT", "POST")
 
@@ -176,6 +177,7 @@ class _Connection:
         self.thread: threading.Thread | None = None
         self.peer: tuple[str, int] = ("", 0)
         self.local: tuple[str, int] = ("", 0)
+        self._dropped = False
 
     def shut(self) -> None:
         """End the connection from another thread."""
@@ -189,6 +191,7 @@ class _Connection:
             with cast(BinaryIO, self.sock.makefile("rb", 65_536)) as source:
                 while not self.front._closing and self._one(source):
                     pass
+                self._linger(source)
         except (OSError, Gone, ValueError) as error:  # ValueError: a socket that was closed meanwhile
             LOG.debug("connection of %s ended: %s", self.peer, error)
         finally:
@@ -315,6 +318,17 @@ class _Connection:
         if chunked:
             self.sock.sendall(b"0\r\n\r\n")
 
+    def _linger(self, source: BinaryIO) -> None:
+        """Let the client read our last answer: closing with its bytes unread would reset the connection under it."""
+        if self.context is not None or self.front._closing or self._dropped:
+            return
+        self.sock.shutdown(socket.SHUT_WR)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", LINGER_SECONDS, 0))
+        left = DRAIN_LIMIT
+        while left > 0 and (data := source.read(65_536)):
+            left -= len(data)
+
     def _reset(self) -> None:
         # Linger 0 makes close() send RST: the client sees "connection reset by peer", as from a dying server.
+        self._dropped = True
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

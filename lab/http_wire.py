@@ -70,6 +70,7 @@ class Body(io.RawIOBase):
         self._chunked = length is None
         self._proceed = proceed
         self._ended = length == 0
+        self._broken = False
 
     @property
     def ended(self) -> bool:
@@ -111,6 +112,13 @@ class Body(io.RawIOBase):
         if self._ended:
             return b""
         self._start()
+        try:
+            return self._piece(size)
+        except (BadRequest, Gone):
+            self._broken = True
+            raise
+
+    def _piece(self, size: int) -> bytes:
         if self._chunked and self._left == 0:
             self._next_chunk()
             if self._ended:
@@ -150,7 +158,7 @@ class Body(io.RawIOBase):
 
     def drain(self, limit: int) -> bool:
         """Read and forget what is left, if it is not more than `limit` bytes; whether the end was reached."""
-        while limit > 0 and (data := self._some(min(limit, 65_536))):
+        while limit > 0 and not self._broken and (data := self._some(min(limit, 65_536))):
             limit -= len(data)
         return self._ended
 

@@ -45,6 +45,8 @@ class BlockSlice:
 class Snapshot:
     """An open snapshot. Its files stay open as long as somebody holds this object, even when it is deleted."""
 
+    fd = -1  # before anything can fail: __del__ looks at it
+
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / "meta.json").read_text())
         self.folder = folder
@@ -54,7 +56,6 @@ class Snapshot:
         self.blocks = self.gib * BLOCKS_PER_GIB
         self.last_write = time.time()
         self.timeout: float | None = meta.get("timeout")
-        self.fd = -1  # before anything can fail: __del__ looks at it
         self._lock = threading.Lock()
         self._view: memoryview | None = None
         self._count: int | None = None

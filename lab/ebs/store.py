@@ -15,6 +15,7 @@ can be opened again. No data is held in memory.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -76,6 +77,8 @@ class Store:
         if target.exists():
             raise AlreadyThere(f"The volume {volume_id} exists in {region} already.")
         size = gib << 30
+        if not self.holds(gib):
+            raise BadSize(f"The file system below {self.root} cannot have a file of {gib} GiB.")
         with self._partial(target) as partial:
             if snapshot_id is None:
                 sparse.create(partial, size)
@@ -151,6 +154,19 @@ class Store:
             sparse.copy(source.folder / "sums", partial / "sums")
             Snapshot.prepare(partial, gib, pending=True, parent=parent, timeout=timeout)
             Snapshot(partial).inherit()
+
+    def holds(self, gib: int) -> bool:
+        """Whether the file system below can have a file of that size (ext4 ends just short of 16 TiB)."""
+        probe = self.root / f".partial-size-{os.urandom(4).hex()}"
+        try:
+            sparse.create(probe, gib << 30)
+        except OSError as error:
+            if error.errno in (errno.EFBIG, errno.EINVAL):
+                return False
+            raise
+        finally:
+            probe.unlink(missing_ok=True)
+        return True
 
     def open(self, region: str, snapshot_id: str) -> Snapshot:
         """The snapshot, pending or completed."""

@@ -56,6 +56,8 @@ class Writes:
     def _start(self, call: Call, wish: dict[str, Any], token: str | None) -> dict[str, Any]:
         parent, gib = wish.get("ParentSnapshotId"), wish["VolumeSize"]
         facts: Mapping[str, Any] = {}
+        if not self._store.holds(gib):  # asked before the catalog makes an id that nothing would stand behind
+            raise invalid("INVALID_VOLUME_SIZE", f"The lab's file system cannot have a file of {gib} GiB.")
         if parent is not None:
             facts = self._parent(call, parent, gib)
         key = wish.get("KmsKeyArn") or facts.get("kms_key")

@@ -18,10 +18,10 @@
 | ec2.kms_late_refusal | a copy ends in `error` for want of rights on its key | *copy* | message |
 | ec2.no_capacity | RunInstances: InsufficientInstanceCapacity | region zone instance_type | |
 | ec2.boot_dies | the host ends while it boots | region instance instance_type | seconds (0) |
-| host.ssh_blocked | port 22 of a host is unreachable | instance | |
+| host.ssh_blocked | port 22 of a host is unreachable | region instance instance_type | |
 | s3.put_refused | PutObject, UploadPart and the like: 403 | region bucket key method | status, code |
 | s3.slow | a request to S3 waits before it is served | region bucket key method | seconds (5) |
-| smtp.refuse | the mail server refuses a mail | sender recipient | code (451), message |
+| smtp.refuse | the mail server refuses a connection, from `stage` on | peer | stage (rcpt), code (550), text |
 | aws.throttle | any API call: the throttling error of its service | service region action method path | |
 
 *copy*: region snapshot source_region source_snapshot.
@@ -62,12 +62,14 @@ POINTS: Mapping[str, Point] = {
     "ec2.boot_dies": Point(
         "the host ends while it boots", ("region", "instance", "instance_type"), {"seconds": float}
     ),
-    "host.ssh_blocked": Point("port 22 of a host is unreachable", ("instance",)),
+    "host.ssh_blocked": Point("port 22 of a host is unreachable", ("region", "instance", "instance_type")),
     "s3.put_refused": Point(
         "PutObject, UploadPart and the like are refused", _S3, {"status": int, "code": str}
     ),
     "s3.slow": Point("a request to S3 waits before it is served", _S3, {"seconds": float}),
-    "smtp.refuse": Point("the mail server refuses a mail", ("sender", "recipient"), {"code": int, "message": str}),
+    "smtp.refuse": Point(
+        "the mail server refuses a connection, from its stage on", ("peer",), {"stage": str, "code": int, "text": str}
+    ),
     "aws.throttle": Point(
         "any API call: the throttling error of its service", ("service", "region", "action", "method", "path")
     ),

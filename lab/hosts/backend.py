@@ -40,7 +40,7 @@ class Hosts:
             host = Host(spec, folder=self._folder(spec.instance_id), image=self._image, network=self._network,
                         cgroup=f"{self._config.netns}/{spec.instance_id}", on_exit=on_exit)
             self._hosts[spec.instance_id] = host
-        context = {"instance_id": spec.instance_id, "region": spec.region, "instance_type": spec.instance_type}
+        context = {"instance": spec.instance_id, "region": spec.region, "instance_type": spec.instance_type}
         if self._faults.take("host.ssh_blocked", **context):
             self._ssh_blocked.add(spec.instance_id)
         self._rules[spec.instance_id] = spec.rules

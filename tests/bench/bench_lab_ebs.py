@@ -1,0 +1,192 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many GetSnapshotBlock a second the lab serves: `python tests/bench/bench_lab_ebs.py [--seconds 3]`.
+
+The server runs in one process, a client that does nothing but receive in another. Every request carries a valid
+signature of its own, which the server verifies; signing happens before the clock starts. Prints a table and writes
+tests/output/bench_lab_ebs.json. Exits 1 when a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent / "unit" / "lab")]
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from ebs_kit import KEY, REGION, SECRET, Kit, client_context, listen, tokens
+
+from lab import http_tls
+from lab.contracts import BLOCK_SIZE
+
+TARGETS = {"plain": 2500, "tls": 1500}
+CONNECTIONS = (1, 4, 8, 16)
+SNAPSHOT = "snap-0be0c4"
+
+
+def serve(root: Path, blocks: int, pipe: Connection) -> None:
+    """The server's process: makes the snapshot, tells where it listens, and reports its CPU time when asked."""
+    kit = Kit(root / "store", cache_seconds=1.0)
+    gib = -(-blocks // 2048)
+    path = kit.store.create_volume(REGION, "vol-bench", gib, None)
+    with path.open("r+b") as file:
+        for _ in range(blocks):
+            file.write(os.urandom(BLOCK_SIZE))
+    kit.store.snapshot_volume(REGION, "vol-bench", SNAPSHOT)
+    kit.store.delete_volume(REGION, "vol-bench")
+    kit.catalog.add(REGION, SNAPSHOT, gib)
+    snapshot = kit.store.open(REGION, SNAPSHOT)
+    for index in snapshot.written():
+        snapshot.digest(index)  # the first reading computes digests: not what is measured here
+    files = http_tls.ensure(root / "tls", ["127.0.0.1"])
+    kit.front.tls_context = files.context()
+    secure = listen()
+    kit.front.serve(secure, tls=True)
+    pipe.send(
+        {
+            "plain": kit.address,
+            "tls": secure.getsockname(),
+            "ca": str(files.ca),
+            "tokens": tokens(kit.client(), SNAPSHOT),
+        }
+    )
+    while pipe.recv() == "cpu":
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        pipe.send(usage.ru_utime + usage.ru_stime)
+    kit.close()
+
+
+def signed(scheme: str, address: tuple[str, int], block_tokens: dict[int, str]) -> list[bytes]:
+    """One ready request a block."""
+    signer = SigV4Auth(Credentials(KEY, SECRET), "ebs", REGION)
+    requests = []
+    for index, token in block_tokens.items():
+        url = f"{scheme}://{address[0]}:{address[1]}/snapshots/{SNAPSHOT}/blocks/{index}"
+        request = AWSRequest("GET", url, params={"blockToken": token})
+        signer.add_auth(request)
+        prepared = request.prepare()
+        target = prepared.url.split(f":{address[1]}", 1)[1]
+        fields = "".join(f"{name}: {value}\r\n" for name, value in prepared.headers.items())
+        requests.append(f"GET {target} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\n{fields}\r\n".encode())
+    return requests
+
+
+def receive(sock: Any, requests: list[bytes], first: int, until: float, counts: list[int]) -> None:
+    """Ask for block after block on one connection until the time is over."""
+    buffer = memoryview(bytearray(BLOCK_SIZE + 4096))
+    done, at = 0, first
+    while time.monotonic() < until:
+        sock.sendall(requests[at % len(requests)])
+        at += 1
+        got = sock.recv_into(buffer)
+        head_end = bytes(buffer[:got]).find(b"\r\n\r\n", 0, 2048) + 4
+        if head_end < 4 or bytes(buffer[:12]) != b"HTTP/1.1 200":
+            raise SystemExit(f"unexpected answer: {bytes(buffer[: min(got, 600)])!r}")
+        while got < head_end + BLOCK_SIZE:
+            more = sock.recv_into(buffer[got:])
+            if not more:
+                raise SystemExit("the server closed a connection")
+            got += more
+        done += 1
+    counts.append(done)
+
+
+def measure(kind: str, where: dict[str, Any], requests: list[bytes], connections: int, seconds: float) -> float:
+    """Requests a second over so many connections."""
+    context = client_context(Path(where["ca"])) if kind == "tls" else None
+    socks = []
+    for _ in range(connections):
+        sock = socket.create_connection(where[kind])
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        socks.append(context.wrap_socket(sock, server_hostname="127.0.0.1") if context else sock)
+    counts: list[int] = []
+    began = time.monotonic()
+    threads = [
+        threading.Thread(target=receive, args=(sock, requests, i * 37, began + seconds, counts))
+        for i, sock in enumerate(socks)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took = time.monotonic() - began
+    for sock in socks:
+        sock.close()
+    if len(counts) != connections:
+        raise SystemExit("a connection of the client failed; its message is above")
+    return sum(counts) / took
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measures the lab's EBS direct.")
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--blocks", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=1, help="how often each case runs; the best round counts")
+    arguments = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="bench-ebs-"))
+    here, there = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(root, arguments.blocks, there))
+    server.start()
+    rows: list[dict[str, Any]] = []
+    try:
+        where = here.recv()
+        print(f"{'kind':6} {'conns':>5} {'blocks/s':>9} {'MiB/s':>7} {'server CPU ms/block':>20} {'load':>6}")
+        for kind in ("plain", "tls"):
+            requests = signed("https" if kind == "tls" else "http", where[kind], where["tokens"])
+            for connections in CONNECTIONS:
+                best: dict[str, Any] = {}
+                for _ in range(arguments.rounds):
+                    here.send("cpu")
+                    before = here.recv()
+                    rate = measure(kind, where, requests, connections, arguments.seconds)
+                    here.send("cpu")
+                    cpu = here.recv() - before
+                    row = {
+                        "kind": kind,
+                        "connections": connections,
+                        "blocks_per_second": round(rate),
+                        "mib_per_second": round(rate / 2),
+                        "load": round(os.getloadavg()[0], 1),
+                        "server_cpu_ms_per_block": round(cpu * 1000 / (rate * arguments.seconds), 3),
+                    }
+                    if not best or rate > best["blocks_per_second"]:
+                        best = row
+                rows.append(best)
+                print(
+                    f"{kind:6} {connections:5} {best['blocks_per_second']:9} {best['mib_per_second']:7} "
+                    f"{best['server_cpu_ms_per_block']:20.3f} {best['load']:6}",
+                    flush=True,
+                )
+        here.send("end")
+        server.join(10)
+    finally:
+        if server.is_alive():
+            server.terminate()
+        shutil.rmtree(root, ignore_errors=True)
+    output = HERE.parent / "output" / "bench_lab_ebs.json"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text(json.dumps({"targets": TARGETS, "cores": os.cpu_count(), "rows": rows}, indent=2) + "\n")
+    missed = [r for r in rows if r["connections"] >= 4 and r["blocks_per_second"] < TARGETS[r["kind"]]]
+    print(f"targets: {TARGETS} at 4 to 16 connections, a core each side: {'missed' if missed else 'met'}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
