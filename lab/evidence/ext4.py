@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 
 from lab.evidence.run import BuildError, run, sparse_file
 from lab.evidence.tree import SECOND, Deletion, Node, Tree
 
+BLOCK = 4096
+JOURNAL_MAGIC, COMMIT_BLOCK = 0xC03B3998, 2
 KINDS = {"file": 0o100000, "folder": 0o040000, "link": 0o120000}
 
 
@@ -24,7 +27,7 @@ class Ext4Writer:
     def make(self, tree: Tree, size: int, uuid: str, label: str, *, dirty_journal: bool = False) -> None:
         """Make the file system in a new sparse file of `size` bytes."""
         sparse_file(self.image, size)
-        self._tool(["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-U", uuid, "-L", label, "-m", "1",
+        self._tool(["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(BLOCK), "-U", uuid, "-L", label, "-m", "1",
                     "-E", f"hash_seed={uuid},lazy_itable_init=0,nodiscard", str(self.image)])
         nodes = [node for node in tree if node.path != "/"]
         first = [node for node in nodes if not node.late]
@@ -54,6 +57,11 @@ class Ext4Writer:
     def _delete(self, deletions: list[Deletion], late: list[Node]) -> None:
         """Names go first, then late files take their places, then the inodes go: else late files would take those."""
         inodes = {deletion.path: self._inode(deletion.path) for deletion in deletions}
+        # A running server's journal still holds copies of inodes as they were: all that is left of a wiped one.
+        for deletion in deletions:
+            if deletion.how == "wiped":
+                self._journal([self._inode_block(inodes[deletion.path])], deletion.when)
+                self._debugfs(["journal_run"])
         self._debugfs([f"unlink {_quoted(deletion.path)}" for deletion in deletions])
         self._debugfs([line for node in late for line in [*self._create(node), *_attributes(node)]])
         after: list[str] = []
@@ -76,12 +84,38 @@ class Ext4Writer:
         self._debugfs(after)
 
     def _leave_journal_dirty(self) -> None:
-        """One transaction that is committed in the journal and not yet where it belongs: block 1 of the file system."""
-        block = self.work / "journal-block"
+        """One transaction that is committed in the journal and not yet where it belongs: the group descriptors."""
+        self._journal([1], self.clock * SECOND)
+
+    def _journal(self, blocks: list[int], when: int) -> None:
+        """Commit the present content of blocks to the journal, which then needs recovery."""
+        script = ["journal_open"]
         with self.image.open("rb") as image:
-            image.seek(4096)
-            block.write_bytes(image.read(4096))
-        self._debugfs(["journal_open", f"journal_write -b 1 {block}", "journal_close"])
+            for block in blocks:
+                copy = self.work / f"journal-{block}"
+                image.seek(block * BLOCK)
+                copy.write_bytes(image.read(BLOCK))
+                script.append(f"journal_write -b {block} {copy}")
+        self._debugfs([*script, "journal_close"])
+        self._set_commit_times(when)
+
+    def _set_commit_times(self, when: int) -> None:
+        """debugfs writes the present time into commit blocks, whatever it was told."""
+        start = int(self._tool(["debugfs", "-R", "bmap <8> 0", str(self.image)]).split()[-1])
+        with self.image.open("r+b") as image:
+            for block in range(start + 1, start + 64):
+                image.seek(block * BLOCK)
+                magic, kind = struct.unpack(">II", image.read(8))
+                if (magic, kind) == (JOURNAL_MAGIC, COMMIT_BLOCK):
+                    image.seek(block * BLOCK + 48)
+                    image.write(struct.pack(">QI", when // SECOND, when % SECOND))
+
+    def _inode_block(self, inode: int) -> int:
+        shown = self._tool(["debugfs", "-R", f"imap <{inode}>", str(self.image)])
+        found = re.search(r"located at block (\d+)", shown)
+        if found is None:
+            raise BuildError(f"debugfs does not say where inode {inode} lies: {shown.strip()}")
+        return int(found.group(1))
 
     def _inode(self, path: str) -> int:
         shown = self._tool(["debugfs", "-R", f"stat {_quoted(path)}", str(self.image)])

@@ -13,6 +13,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from lab.contracts import BLOCK_SIZE
 from lab.evidence.run import extents
 
@@ -37,10 +39,8 @@ def upload(image: Path, client: Any, *, client_token: str, workers: int = 8, des
         VolumeSize=size // GIB_BYTES, ClientToken=client_token, Description=description, Timeout=60,
         Tags=[{"Key": key, "Value": value} for key, value in (tags or {}).items()])
     snapshot = str(started["SnapshotId"])
-    if started["Status"] == "completed":
+    if _is_completed(client, snapshot):
         return snapshot
-    if started["Status"] != "pending":
-        raise UploadError(f"{snapshot} is in state {started['Status']}; remove it, or use another client token")
     if started.get("BlockSize", BLOCK_SIZE) != BLOCK_SIZE:
         raise UploadError(f"the service asks for blocks of {started['BlockSize']} bytes; only {BLOCK_SIZE} is known")
     digests: dict[int, bytes] = {}
@@ -71,6 +71,17 @@ def upload(image: Path, client: Any, *, client_token: str, workers: int = 8, des
     if say:
         say(f"{snapshot}: {len(digests)} blocks of {size // GIB_BYTES} GiB uploaded")
     return snapshot
+
+
+def _is_completed(client: Any, snapshot: str) -> bool:
+    """Whether blocks can be listed already. StartSnapshot repeats its first answer, `pending`, for the same token."""
+    try:
+        client.list_snapshot_blocks(SnapshotId=snapshot, MaxResults=100)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("ValidationException", "ResourceNotFoundException"):
+            return False
+        raise
+    return True
 
 
 def written_blocks(image: Path) -> Iterator[int]:
