@@ -21,9 +21,15 @@ os.environ.pop("MOTO_ACCOUNT_ID", None)
 
 import moto.backends as backends
 from moto.core.responses import BaseResponse
+from moto.iam.access_control import PermissionResult
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.models import FakeBucket
 
 from lab.config import ACCOUNT
+
+# moto has an eye on bucket policies, too, but a blind one: it reads no Condition, so a conditional deny denies always.
+# The gate evaluates them for real, before moto sees the call.
+FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL  # type: ignore[method-assign]
 
 PARTITION = "aws"
 SERVICES = ("ec2", "s3", "iam", "sts", "kms", "ssm", "secretsmanager", "sns")
