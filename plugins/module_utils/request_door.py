@@ -17,9 +17,10 @@ from typing import Any
 from .registry import Refused
 from .request_fields import NAMES, Problem
 
-# Roles read inputs and set facts that start with their names.
-ROLES = ("request", "snapshot", "analysis_host", "evidence", "toolbox", "analyst_access", "forensics", "notify")
-OWN = re.compile(rf"(?:(?:{'|'.join(ROLES)})_|__).*", re.DOTALL)
+# Roles read inputs and set facts that start with their names; so does the playbook, and the host's variables.
+ROLES = ("request", "snapshot", "analysis_host", "evidence", "toolbox", "analyst_access", "forensics", "notify",
+         "analyze_request")
+OWN = re.compile(rf"(?:{'|'.join(ROLES)})(?:_.*)?|__.*", re.DOTALL)
 PLATFORM = re.compile(r"(?:awx|tower)_.*", re.DOTALL)
 # A job that was launched so has a person, and the platform's awx_user_name wins over a supplied one. Any other job has
 # none, and a supplied one would survive.
