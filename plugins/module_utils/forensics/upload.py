@@ -275,6 +275,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=Path("/srv/dfir/results"))
     parser.add_argument("--analyst", type=Path, default=Path("/srv/dfir/analyst"))
     parser.add_argument("--own", type=Path, default=Path("/srv/dfir/upload"), help="the uploader's own folder")
+    parser.add_argument("--deadline-flag", type=Path, default=Path("/run/dfir/deadline"),
+                        help="when this file exists the time is up, whatever the clock says")
     options = parser.parse_args(argv)
     if not HAS_BOTOCORE:
         _say("boto3 is missing: run this inside the analyst-tools image")
@@ -284,7 +286,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with (options.own / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             folders = Folders(options.results, options.analyst, options.own)
-            return Uploader(make_client(request), request, folders, _say).run(datetime.now(timezone.utc))
+            now = datetime.now(timezone.utc)
+            if request.deadline and options.deadline_flag.exists():
+                now = max(now, request.deadline)
+            return Uploader(make_client(request), request, folders, _say).run(now)
     except RequestError as error:
         _say(str(error))
         return EX_PERMANENT

@@ -357,3 +357,10 @@ def test_main_uploads(endpoint: str, s3: Any, folders: Folders, tmp_path: Path, 
                  "--analyst", str(folders.analyst), "--own", str(folders.own)]
     assert upload.main(arguments) == 0, capsys.readouterr().out
     assert s3.get_object(Bucket=BUCKET, Key=PREFIX + "a")["Body"].read() == b"x"
+    flag = tmp_path / "deadline"
+    assert upload.main([*arguments, "--deadline-flag", str(flag)]) == 0
+    assert not (folders.own / "complete").exists()
+    flag.touch()  # the dead man's switch does not trust the clock
+    assert upload.main([*arguments, "--deadline-flag", str(flag)]) == 0
+    marker = json.loads(s3.get_object(Bucket=BUCKET, Key=PREFIX + "complete.json")["Body"].read())
+    assert marker["outcome"] == "timeout"
