@@ -138,7 +138,7 @@ def people(settings: LabConfig) -> None:
 def evidence_snapshot(settings: LabConfig, say: Callable[[str], None]) -> str:
     """The evidence disk as a snapshot of another region; built once, uploaded over EBS direct."""
     from lab.aws.rooms import snapshot_id
-    from lab.evidence import ensure_image  # type: ignore[attr-defined]
+    from lab.evidence.image import ensure_image
     from lab.evidence.upload import upload
 
     name = snapshot_id(EVIDENCE_TOKEN)
@@ -149,7 +149,8 @@ def evidence_snapshot(settings: LabConfig, say: Callable[[str], None]) -> str:
     say("preparing the evidence disk (under two minutes the first time, then cached)")
     image = ensure_image(settings.cache)
     say(f"uploading the evidence to {EVIDENCE_REGION} by EBS direct")
-    found = str(upload(image, client(settings, "ebs", EVIDENCE_REGION), EVIDENCE_TOKEN))
+    found = upload(image.path, client(settings, "ebs", EVIDENCE_REGION), client_token=EVIDENCE_TOKEN,
+                   description="Root disk of a compromised web server", tags={"Name": "evidence"}, say=say)
     if found != name:
         raise LabError(f"the evidence snapshot got the id {found} instead of {name}")
     return found
@@ -169,7 +170,7 @@ def seed(settings: LabConfig, *, evidence: bool, say: Callable[[str], None]) -> 
         say("no evidence snapshot, as asked (--no-evidence)")
         return
     try:
-        from lab.evidence import ensure_image  # type: ignore[attr-defined]  # noqa: F401
+        from lab.evidence.image import ensure_image  # noqa: F401
     except ImportError:
         say("no evidence snapshot: lab.evidence is not there")
         return

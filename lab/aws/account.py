@@ -99,7 +99,7 @@ def parameter(region: str, name: str, value: str) -> None:
     known = moto_app.ssm(region)._parameters
     known.latest_amis_loaded = True  # moto's own list names images that do not exist here
     if not known.get(name):
-        known[name].append(Parameter(
+        known[name].append(Parameter(  # type: ignore[abstract]
             account_id="", name=name, value=value, parameter_type="String", description="", allowed_pattern=None,
             keyid=None, last_modified_date=utcnow(), version=1, data_type="aws:ec2:image"))
 

@@ -59,9 +59,9 @@ def matches(pattern: str, value: str, *, ignore_case: bool = False) -> bool:
 def arn_matches(pattern: str, value: str) -> bool:
     """ARNs match part by part, so that a `*` in the region does not swallow the account."""
     wanted, given = pattern.split(":", 5), value.split(":", 5)
-    if len(wanted) != 6 or len(given) != 6:
-        return matches(pattern, value)
-    return all(matches(w, g) for w, g in zip(wanted, given, strict=True))
+    if pattern == "*":
+        return True
+    return len(wanted) == len(given) == 6 and all(matches(w, g) for w, g in zip(wanted, given, strict=True))
 
 
 def _number(test: Callable[[float, float], bool]) -> Callable[[str, str], bool]:

@@ -63,9 +63,7 @@ def run_instances(self: Any, image_id: str, count: int, user_data: Any, security
     image = self.amis.get(image_id)
     if image is None:
         raise EC2ClientError("InvalidAMIID.NotFound", f"The image id '[{image_id}]' does not exist")
-    zone = kwargs.get("placement") or ""
-    if kwargs.get("subnet_id"):
-        zone = self.get_subnet(kwargs["subnet_id"]).availability_zone
+    zone = _zone(self, kwargs)
     if world.faults.take("ec2.no_capacity", region=self.region_name, zone=zone,
                          instance_type=kwargs.get("instance_type")):
         raise EC2ClientError(
@@ -84,7 +82,6 @@ def run_instances(self: Any, image_id: str, count: int, user_data: Any, security
                                  block_device_mappings=[], **kwargs)
     for instance in reservation.instances:
         set_state(instance, "pending")
-        instance.private_dns_name_options = None
         for nic in instance.nics.values():
             # A network interface made for the launch goes with the instance, unless the launch says otherwise.
             nic.delete_on_termination = nic.id not in given and not keep
@@ -97,6 +94,31 @@ def run_instances(self: Any, image_id: str, count: int, user_data: Any, security
             raise
         boot(instance)
     return reservation
+
+
+def _zone(backend: Any, kwargs: dict[str, Any]) -> str:
+    """Where an instance goes; a launch that names no subnet gets a default one."""
+    nics, wanted = kwargs.get("nics") or [], kwargs.get("placement")
+    subnet = kwargs.get("subnet_id") or next((n["SubnetId"] for n in nics if n.get("SubnetId")), None)
+    if subnet is None and any(nic.get("NetworkInterfaceId") for nic in nics):
+        return wanted or ""
+    if subnet is None:
+        subnet = kwargs["subnet_id"] = _default_subnet(backend, wanted)
+    zone = str(backend.get_subnet(subnet).availability_zone)
+    if wanted and zone != wanted:
+        raise EC2ClientError("InvalidParameterValue", f"Value ({wanted}) for parameter availabilityZone is invalid. "
+                                                      f"The subnet {subnet} is in {zone}.")
+    return zone
+
+
+def _default_subnet(backend: Any, zone: str | None) -> str:
+    """Where an instance goes that names no subnet."""
+    subnets = sorted((s for zones in backend.subnets.values() for s in zones.values()
+                      if str(s.default_for_az).lower() == "true" and zone in (None, "", s.availability_zone)),
+                     key=lambda s: s.availability_zone)
+    if not subnets:
+        raise EC2ClientError("MissingInput", f"No default subnet{f' in {zone}' if zone else ''}; name a subnet.")
+    return str(subnets[0].id)
 
 
 def _add_disks(instance: Any, image: Any, mappings: list[dict[str, Any]], tags: dict[str, str]) -> None:

@@ -59,7 +59,7 @@ def create_volume(self: Any, size: Any, zone_name: str, snapshot_id: str | None 
         raise EC2ClientError("InvalidParameterCombination", f"The snapshot {snapshot_id} is archived; restore it.")
     if size is None and source is None:
         raise EC2ClientError("MissingParameter", "The request must contain the parameter size/snapshot")
-    size = int(size) if size is not None else int(source.volume_size)
+    size = int(size if size is not None else source.volume_size)  # type: ignore[union-attr]
     if source is not None and size < source.volume_size:
         raise EC2ClientError("InvalidParameterValue", "The size of a volume cannot be smaller than the snapshot: "
                                                       f"{size} GiB is less than {source.volume_size} GiB.")
@@ -85,9 +85,9 @@ def create_volume(self: Any, size: Any, zone_name: str, snapshot_id: str | None 
         # Without rights on the key AWS answers with an id and takes the volume away again (pitfall 36).
         vanishes = key is None or bool(kms_refusal)
     defaults = {"gp3": (3000, 125), "gp2": (max(100, min(3 * size, 16000)), None)}.get(volume_type, (None, None))
-    volume = LabVolume(self, random_volume_id(), size, zone, snapshot_id or "", encrypted, key, volume_type,
-                       int(iops) if iops else defaults[0], int(throughput) if throughput else defaults[1],
-                       bool(multi_attach_enabled))
+    volume = LabVolume(  # type: ignore[abstract]
+        self, random_volume_id(), size, zone, snapshot_id or "", encrypted, key, volume_type,
+        int(iops) if iops else defaults[0], int(throughput) if throughput else defaults[1], bool(multi_attach_enabled))
     volume.lab_root = root
     volume.product_codes = list(getattr(source, "product_codes", []) or [])
     self.volumes[volume.id] = volume
@@ -142,7 +142,8 @@ def attach_volume(self: Any, volume_id: str, instance_id: str, device_path: str,
     if volume.product_codes and instance.state != "stopped":
         raise EC2ClientError("OperationNotPermitted", f"'{volume_id}' with Marketplace codes may not be attached to "
                                                       "a running instance; stop it first.")
-    attachment = VolumeAttachment(volume, instance, device_path, "attaching")
+    attachment = VolumeAttachment(  # type: ignore[abstract]
+        volume, instance, device_path, "attaching")
     attachment.delete_on_termination = delete_on_termination  # type: ignore[attr-defined]
     attachment.state = "attaching"  # type: ignore[attr-defined]
     volume.attachment = attachment
@@ -212,7 +213,7 @@ def detach_volume(self: Any, volume_id: str, instance_id: str | None = None,
     hosts = world.hosts
     if hosts is None or volume.lab_root or instance.state != "running":
         world.after(world.delays.attach, lambda: release(attachment))
-        return attachment  # type: ignore[no-any-return]
+        return attachment
 
     def work() -> None:
         hosts.detach(instance.id, volume.id)
@@ -220,7 +221,7 @@ def detach_volume(self: Any, volume_id: str, instance_id: str | None = None,
             release(attachment)
 
     world.after(world.delays.attach, lambda: world.aside(f"detach {volume.id}", work))
-    return attachment  # type: ignore[no-any-return]
+    return attachment
 
 
 def drop_all(instance: Any) -> None:

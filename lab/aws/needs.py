@@ -51,7 +51,7 @@ def _iam(call: Call) -> list[Need]:
                 if boundary:
                     ctx.setdefault("iam:permissionsboundary", [boundary])
                 if kind == "role":
-                    for tag in found.get_tags():
+                    for tag in found.tags:
                         for space in ("aws", "iam"):
                             ctx[f"{space}:resourcetag/{tag['Key'].lower()}"] = [tag["Value"]]
             resource = found.arn if found is not None else f"{prefix}{kind}{path}{params[name]}"

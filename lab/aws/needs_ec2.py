@@ -29,8 +29,6 @@ CREATES = {
     "RegisterImage": ("image",), "CopyImage": ("image",), "CreateVpcEndpoint": ("vpc-endpoint",),
     "CreateRouteTable": ("route-table",), "CreateInternetGateway": ("internet-gateway",),
 }
-# Resources that these calls only mention; AWS has no resource-level permission for them there.
-IGNORES = {"CreateSnapshot": set(), "AssociateIamInstanceProfile": set()}
 ID = re.compile(r"([a-z]+)-[0-9a-f]{8,32}")
 
 

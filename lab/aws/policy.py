@@ -109,7 +109,7 @@ def says(policies: Iterable[Mapping[str, Any]], need: Need, effect: str, *, prin
     for policy in policies:
         for statement in as_list(policy["Statement"]):
             if statement.get("Effect") == effect and applies(statement, need, principals, account):
-                return statement  # type: ignore[no-any-return]
+                return statement
     return None
 
 

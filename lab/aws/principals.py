@@ -80,7 +80,7 @@ def _session(access_key: str, service: str, now: datetime) -> Principal | None:
     role = next((r for r in moto_app.iam().get_roles() if r.arn == session.role_arn), None)
     if role is None:
         raise _refuse_key(service)
-    tags = {tag["Key"]: tag["Value"] for tag in role.get_tags()}
+    tags = {tag["Key"]: tag["Value"] for tag in role.tags}
     return Principal("AssumedRole", session.arn, session.secret_access_key, session.session_token,
                      f"{role.id}:{session.session_name}", "", role.arn, (session.arn, role.arn), tags,
                      getattr(session, "lab_instance_arn", None), getattr(session, "lab_issued", None), role,
@@ -100,7 +100,7 @@ def find(access_key: str, token: str | None, service: str, now: datetime | None 
 
 def default_document(managed: Any) -> str:
     """The default version of a managed policy."""
-    return str(next((v.document for v in managed.versions if v.is_default), managed.document))
+    return str(next(v.document for v in managed.versions if v.is_default))
 
 
 def _documents(owner: Any) -> list[Any]:
