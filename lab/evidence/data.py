@@ -82,6 +82,8 @@ def make() -> Tree:
     tree.folder("/", b=story.CONFIGURED)
     for path in ("/www", "/www/shop", "/www/shop/lib", "/www/shop/bin", "/www/shop/public", "/www/shop/public/assets"):
         tree.folder(path, uid=DEPLOY, gid=WWW, b=story.CONFIGURED)
+    for path in ("/www/shop/lib/Cache", "/www/shop/public/assets/img"):  # PHP writes there
+        tree.folder(path, mode=0o775, uid=DEPLOY, gid=WWW, b=story.CONFIGURED)
     _shop(tree, chance)
     _blog(tree)
     _database(tree, chance)

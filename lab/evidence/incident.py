@@ -103,9 +103,12 @@ def _keys_and_account(root: Tree, key: AnswerKey) -> None:
         key.planted("authorized_key", ROOT, path, "findings", kinds=["authorized_key"], note="the intruder's key added",
                     at=when)
     when = story.PERSISTED - 140 * SECOND
-    root.append("/etc/passwd", "sysbackup:x:0:0::/var/lib/sysbackup:/bin/bash\n", m=when)
+    for name in ("passwd", "shadow"):  # the tools keep the former version beside the file
+        root.file(f"/etc/{name}-", root.text(f"/etc/{name}"), m=when, mode=root.nodes[f"/etc/{name}"].mode,
+                  gid=root.nodes[f"/etc/{name}"].gid)
+    root.append("/etc/passwd", "sysbackup:x:0:0::/var/lib/sysbackup:/bin/bash\n", m=when, replaced=True)
     root.append("/etc/shadow", "sysbackup:$y$j9T$kq3vK0a8RzP4yq0bq7Tzx/$9wQ0mYtqJx3Ck7uN1h3v2s8d5f0g6h1j4k7l2z9x8c3:"
-                               "20708:0:99999:7:::\n", m=when + 6 * SECOND)
+                               "20708:0:99999:7:::\n", m=when + 6 * SECOND, replaced=True)
     key.planted("account", ROOT, "/etc/passwd", "findings", kinds=["account"], note="sysbackup has user id 0", at=when)
     key.planted("account", ROOT, "/etc/shadow", "timeline", note="sysbackup's password", at=when)
 
@@ -159,7 +162,8 @@ def _deleted(root: Tree, key: AnswerKey) -> None:
                 at=story.DROPPER, content=malware.DROPPER.encode())
     key.planted("deleted_file", ROOT, f"{folder}/scan.pl", "deleted", note="a port scanner: name and content",
                 content=SCANNER.encode())
-    key.planted("deleted_file", ROOT, story.ARCHIVE_PATH, "timeline", note="the kit: only its name is left")
+    key.planted("deleted_file", ROOT, story.ARCHIVE_PATH, "deleted", note="the kit: its inode is in the journal",
+                content=kit)
     # Its place in the folder was taken by a session file, so only the inode is left.
     root.folder("/var/lib/php/sessions", mode=0o1733, b=story.INSTALLED)
     root.file("/var/lib/php/sessions/sess_k1", WIPER, m=story.LEFT - 50 * SECOND, uid=0)

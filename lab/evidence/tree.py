@@ -54,7 +54,7 @@ class Node:
     data: bytes = b""
     target: str = ""  # of a link, or the first name of a hard link
     late: bool = False
-    fixed: bool = False  # a folder whose times do not follow its entries
+    packaged: bool = False  # came with the installation
 
     @property
     def parent(self) -> str:
@@ -89,14 +89,12 @@ class Tree:
     def __iter__(self) -> Iterator[Node]:
         return iter(sorted(self.nodes.values(), key=lambda node: PurePosixPath(node.path).parts))
 
-    def folder(self, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0, b: int,
-               m: int | None = None) -> None:
+    def folder(self, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0, b: int) -> None:
         """Add a folder, or set the owner, mode and birth of one that is there."""
         if path != "/":
-            self._parents(path, b)
+            self._parents(path, b, uid, gid)
         when = b + jitter(path)
-        times = Times(when if m is None else m, when, when if m is None else m, when)
-        self.nodes[path] = Node(path, "folder", mode, uid, gid, times, fixed=m is not None)
+        self.nodes[path] = Node(path, "folder", mode, uid, gid, Times(when, when, when, when))
 
     def file(self, path: str, data: bytes | str, *, m: int, mode: int = 0o644, uid: int = 0, gid: int = 0,
              b: int | None = None, a: int | None = None, c: int | None = None, stomped: bool = False,
@@ -105,7 +103,7 @@ class Tree:
 
         Times that a kernel took have fractions of a second; a modification time set by `touch -d` (`stomped`) has none.
         """
-        self._parents(path, m if b is None else b)
+        self._parents(path, m if b is None else b, uid, gid)
         fraction = jitter(path)
         born = (m if b is None else b) + fraction
         modified = m if stomped else m + fraction
@@ -117,18 +115,19 @@ class Tree:
 
     def link(self, path: str, target: str, *, b: int, uid: int = 0, gid: int = 0) -> None:
         """Add a symbolic link."""
-        self._parents(path, b)
+        self._parents(path, b, uid, gid)
         when = b + jitter(path)
         self.nodes[path] = Node(path, "link", 0o777, uid, gid, Times(when, when, when, when), target=target)
 
-    def change(self, path: str, data: bytes | str, *, m: int, a: int | None = None) -> None:
-        """New content for a file that is there; its birth stays (it was edited in place)."""
+    def change(self, path: str, data: bytes | str, *, m: int, replaced: bool = False) -> None:
+        """New content for a file that is there; its birth stays, unless a new file `replaced` it by renaming."""
         old = self.nodes[path]
-        self.file(path, data, m=m, mode=old.mode, uid=old.uid, gid=old.gid, b=old.times.b // SECOND * SECOND, a=a)
+        born = m if replaced else old.times.b // SECOND * SECOND
+        self.file(path, data, m=m, mode=old.mode, uid=old.uid, gid=old.gid, b=born)
 
-    def append(self, path: str, text: str, *, m: int) -> None:
+    def append(self, path: str, text: str, *, m: int, replaced: bool = False) -> None:
         """More lines for a text file that is there."""
-        self.change(path, self.text(path) + text, m=m)
+        self.change(path, self.text(path) + text, m=m, replaced=replaced)
 
     def text(self, path: str) -> str:
         """The content of a text file."""
@@ -139,14 +138,14 @@ class Tree:
         self.deletions.append(Deletion(path, when + jitter(path), how))
 
     def settle(self) -> None:
-        """Give folders the times that their last change left."""
+        """Give folders the times that their last change left. Packages bring their folders' times along."""
         gone = {deletion.path: deletion.when for deletion in self.deletions}
         latest: dict[str, int] = {}
         for node in self.nodes.values():
-            event = max(node.times.b, gone.get(node.path, 0))
+            event = max(0 if node.packaged else node.times.b, gone.get(node.path, 0))
             latest[node.parent] = max(latest.get(node.parent, 0), event)
         for node in self.nodes.values():
-            if node.kind == "folder" and not node.fixed and node.path in latest:
+            if node.kind == "folder" and latest.get(node.path, 0) > node.times.m:
                 when = max(node.times.b, latest[node.path])
                 node.times = Times(when, max(when, node.times.a), when, node.times.b)
 
@@ -162,9 +161,9 @@ class Tree:
                 changed = born + jitter(path) // 50
                 modified = min(int(member.mtime) * SECOND, changed)
                 times = Times(modified, changed, changed, changed)
-                node = Node(path, "file", member.mode & 0o7777, member.uid, member.gid, times)
+                node = Node(path, "file", member.mode & 0o7777, member.uid, member.gid, times, packaged=True)
                 if member.isdir():
-                    node.kind, node.fixed = "folder", True
+                    node.kind = "folder"
                 elif member.issym():
                     node.kind, node.target = "link", member.linkname
                 elif member.islnk():
@@ -176,8 +175,7 @@ class Tree:
                     continue
                 self.nodes[path] = node
 
-    def _parents(self, path: str, born: int) -> None:
+    def _parents(self, path: str, born: int, uid: int, gid: int) -> None:
         parent = str(PurePosixPath(path).parent)
         if parent not in self.nodes and parent != "/":
-            self._parents(parent, born)
-            self.folder(parent, b=born)
+            self.folder(parent, b=born, uid=uid, gid=gid)
