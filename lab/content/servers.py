@@ -7,32 +7,24 @@ distribution protocol) over image layouts on disk."""
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
-import socket
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
 from lab.content.cache import BuildError
+from lab.http_small import SmallHandler, SmallServer
 
 MANIFEST_PATH = re.compile(r"/v2/(?P<name>[a-z0-9][a-z0-9._/-]*)/manifests/(?P<reference>[A-Za-z0-9_.:-]+)")
 BLOB_PATH = re.compile(r"/v2/(?P<name>[a-z0-9][a-z0-9._/-]*)/blobs/sha256:(?P<digest>[0-9a-f]{64})")
 TAGS_PATH = re.compile(r"/v2/(?P<name>[a-z0-9][a-z0-9._/-]*)/tags/list")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-log = logging.getLogger(__name__)
 
 
-class FileHandler(BaseHTTPRequestHandler):
+class FileHandler(SmallHandler):
     """Answers GET and HEAD with files and small texts; nothing can be written."""
-
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "lab", ""
-    timeout = 120
 
     def do_GET(self) -> None:
         self.respond(self.path.partition("?")[0])
@@ -52,7 +44,7 @@ class FileHandler(BaseHTTPRequestHandler):
             return
         with file:
             size = os.fstat(file.fileno()).st_size
-            self._head(200, content_type, size, headers)
+            self.send_head(200, content_type, size, headers)
             if self.command == "GET":
                 self.wfile.flush()
                 with suppress(BrokenPipeError, ConnectionResetError):
@@ -62,47 +54,12 @@ class FileHandler(BaseHTTPRequestHandler):
                   headers: Mapping[str, str] | None = None) -> None:
         """Answer with a text."""
         body = text.encode()
-        self._head(status, content_type, len(body), headers)
+        self.send_head(status, content_type, len(body), headers)
         if self.command == "GET":
             self.wfile.write(body)
 
-    def _head(self, status: int, content_type: str, size: int, headers: Mapping[str, str] | None) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(size))
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it so)
-        log.debug("%s %s", self.client_address[0], format % args)
-
-
-class ContentServer:
-    """One HTTP server on a socket that somebody opened inside the lab."""
-
-    def __init__(self, handler: type[FileHandler]) -> None:
-        self._handler = handler
-        self._server: ThreadingHTTPServer | None = None
-
-    def start(self, listener: socket.socket) -> None:
-        """Answer on `listener` until `close`."""
-        server = ThreadingHTTPServer(listener.getsockname(), self._handler, bind_and_activate=False)
-        server.socket.close()
-        server.socket = listener
-        server.daemon_threads = True
-        self._server = server
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """Stop answering."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
-
-
-class PackageServer(ContentServer):
+class PackageServer(SmallServer):
     """Serves a flat package source: `deb [trusted=yes] http://198.51.100.1:8080/debian ./`."""
 
     def __init__(self, folder: Path) -> None:
@@ -117,7 +74,7 @@ class PackageServer(ContentServer):
         super().__init__(Handler)
 
 
-class RegistryServer(ContentServer):
+class RegistryServer(SmallServer):
     """Serves container images read-only. `publish` adds one; it may be called while the server runs."""
 
     def __init__(self) -> None:

@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import socket
 import threading
 import time
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from lab.contracts import InstanceMetadata, MetadataSource
+from lab.http_small import SmallHandler, SmallServer
 from lab.imds.tree import VERSIONS, find, metadata_tree
 
 MAX_TOKEN_SECONDS = 21_600
-log = logging.getLogger(__name__)
 
 
 class Tokens:
@@ -42,46 +40,29 @@ class Tokens:
         return owner == instance_id and end > time.monotonic()
 
 
-class ImdsServer:
-    """Serves every instance on one listening socket, which must sit where the hosts' own addresses are seen."""
+class ImdsServer(SmallServer):
+    """Serves every instance on one listening socket, which must sit where the hosts' own addresses are seen
+    (169.254.169.254 port 80 inside the lab)."""
 
     def __init__(self, source: MetadataSource) -> None:
-        self.source = source
-        self.tokens = Tokens()
-        self._boot_times: dict[str, datetime] = {}
-        self._server: ThreadingHTTPServer | None = None
-
-    def start(self, listener: socket.socket) -> None:
-        """Answer on `listener` (169.254.169.254 port 80 inside the lab) until `close`."""
         owner = self
 
         class Handler(_Handler):
             imds = owner
 
-        server = ThreadingHTTPServer(listener.getsockname(), Handler, bind_and_activate=False)
-        server.socket.close()
-        server.socket = listener
-        server.daemon_threads = True
-        self._server = server
-        threading.Thread(target=server.serve_forever, name="imds", daemon=True).start()
-
-    def close(self) -> None:
-        """Stop answering."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
+        super().__init__(Handler)
+        self.source = source
+        self.tokens = Tokens()
+        self._boot_times: dict[str, datetime] = {}
 
     def first_seen(self, instance_id: str) -> datetime:
         """When an instance first asked: what its identity document calls pending time."""
         return self._boot_times.setdefault(instance_id, datetime.now(timezone.utc))
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(SmallHandler):
     imds: ImdsServer
-    protocol_version = "HTTP/1.1"
-    server_version, sys_version = "EC2ws", ""
-    timeout = 60
+    server_version = "EC2ws"
 
     def do_PUT(self) -> None:
         instance = self._caller()
@@ -143,13 +124,5 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         if status != 200:
             body = f"{status} - {self.responses[status][0]}\n".encode()
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", "text/plain")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
+        self.send_head(status, "text/plain", len(body), headers)
         self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it so)
-        log.debug("%s %s", self.client_address[0], format % args)
