@@ -221,6 +221,8 @@ def _number(field: Field, raw: Any) -> float | int:
 
 def _plain(field: Field, raw: str) -> str:
     """A built-in string of printable ASCII, whatever subclass (tagged, unsafe) it arrived in."""
+    if any(str.__contains__(raw, mark) for mark in ("{{", "{%", "{#")):
+        raise ValueError(f"{field.name} holds a template, which is never rendered: it {_sentence(field)}")
     if str.__len__(raw) > field.longest:
         raise ValueError(f"{field.name} is too long ({str.__len__(raw)} characters): it {_sentence(field)}")
     try:
@@ -229,8 +231,6 @@ def _plain(field: Field, raw: str) -> str:
         raise ValueError(f"{field.name} holds characters outside ASCII: it {_sentence(field)}") from None
     if not text.isprintable():
         raise ValueError(f"{field.name} holds a line break or another control character: it {_sentence(field)}")
-    if "{{" in text or "{%" in text or "{#" in text:
-        raise ValueError(f"{field.name} holds a template, which is never rendered: it {_sentence(field)}")
     return text
 
 

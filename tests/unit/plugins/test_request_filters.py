@@ -87,7 +87,7 @@ def test_p43_nothing_adds_a_mail_header() -> None:
 
 
 def test_a_command_in_a_mail_is_the_same_command_when_pasted() -> None:
-    words = ["ssh", "-o", "ProxyCommand=python3 relay.py /a b/x.sock %h %p", *["--option=$(id)"] * 8, "analyst@10.0.0.5"]
+    words = ["ssh", "-o", "ProxyCommand=relay.py /a b/x.sock %h %p", *["--option=$(id)"] * 8, "analyst@10.0.0.5"]
     text = request.shell_command(words, 4)
     assert shlex.split(text.replace("\\\n", "")) == words
     assert all(len(line) <= 76 and line.startswith("    ") for line in text.splitlines())
