@@ -45,7 +45,7 @@ def aws_error(request: Request, status: int, code: str, message: str) -> Respons
     if service == "ec2":
         body = f"<Errors><Error><Code>{code}</Code><Message>{escape(message)}</Message></Error></Errors>"
         return Response(status, _XML + ids, _xml(f"<Response>{body}<RequestID>{number}</RequestID></Response>"))
-    if "x-amz-target" in request.headers or service in ("ebs", "lambda"):
+    if "x-amz-target" in request.headers or service in ("ebs", "elasticfilesystem", "lambda"):
         kind = [("Content-Type", "application/x-amz-json-1.1"), ("x-amzn-ErrorType", code)]
         return Response(status, kind + ids, json.dumps({"__type": code, "message": message}).encode())
     fault = "Sender" if status < 500 else "Receiver"

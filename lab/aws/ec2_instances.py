@@ -20,7 +20,7 @@ from .world import current
 
 # isort: split
 from moto.core.utils import utcnow
-from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.exceptions import EC2ClientError, InvalidInstanceTypeError
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState, StateReason
 from moto.ec2.models.subnets import Subnet
 
@@ -78,8 +78,12 @@ def run_instances(self: Any, image_id: str, count: int, user_data: Any, security
     tags = kwargs.get("tags", {})
     given = {str(nic.get("NetworkInterfaceId")) for nic in kwargs.get("nics") or []}
     keep = any(nic.get("DeleteOnTermination") is False for nic in kwargs.get("nics") or [])
-    reservation = _run_instances(self, image_id, count, user_data, security_group_names,
-                                 block_device_mappings=[], **kwargs)
+    try:
+        reservation = _run_instances(self, image_id, count, user_data, security_group_names,
+                                     block_device_mappings=[], **kwargs)
+    except InvalidInstanceTypeError:
+        raise EC2ClientError("InvalidParameterValue",
+                             f"Invalid value '{kwargs.get('instance_type')}' for InstanceType.") from None
     for instance in reservation.instances:
         set_state(instance, "pending")
         for nic in instance.nics.values():

@@ -31,6 +31,7 @@ from lab.front import Front
 REGION, OTHER = "eu-west-1", "us-east-1"
 IMAGE = DEBIAN_IDS[REGION]
 ZONE = f"{REGION}a"
+SESSION = boto3.session.Session()  # one for all: it keeps the service descriptions that it has read
 
 
 @dataclass
@@ -103,11 +104,11 @@ class Kit:
 
     def client(self, service: str, region: str = REGION, keys: tuple[str, ...] = ADMIN[1:]) -> Any:
         access, secret, *token = keys
-        return boto3.client(  # type: ignore[call-overload]
+        return SESSION.client(  # type: ignore[call-overload]
             service, region_name=region, endpoint_url=self.endpoint, aws_access_key_id=access,
             aws_secret_access_key=secret, aws_session_token=token[0] if token else None,
-            config=Config(retries={"max_attempts": 0}, proxies={}, signature_version="v4" if service != "s3" else "s3v4",
-                          s3={"addressing_style": "path"}))
+            config=Config(retries={"max_attempts": 0}, proxies={}, s3={"addressing_style": "path"},
+                          signature_version="s3v4" if service == "s3" else "v4"))
 
     def user(self, name: str, *statements: dict[str, Any]) -> tuple[str, str]:
         """A user with a policy of these statements; their access key."""
