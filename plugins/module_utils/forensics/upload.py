@@ -91,6 +91,7 @@ class Folders:
 
     results: Path
     analyst: Path
+    work: Path  # where the analysis leaves its own account of the outcome
     own: Path  # the uploader's own folder: state, lock, how the work ended, the marker
 
     def finished(self, *, final: bool, now: float) -> Iterator[tuple[str, Path]]:
@@ -134,10 +135,10 @@ class Uploader:
         if stamp.exists():
             self.say("everything was uploaded before, the marker included")
             return EX_OK
-        end = ending(self.request, self.folders.own / "ended", self.folders.results / OUTCOME, now)
+        end = ending(self.request, self.folders.own / "ended", self.folders.work / OUTCOME, now)
         over = end is not None
         waiting = [(name, path) for name, path in self.folders.finished(final=over, now=now.timestamp())
-                   if name not in (MARKER, SUMS, OUTCOME) and self._is_new(name, path)]
+                   if name not in (MARKER, SUMS) and self._is_new(name, path)]
         waiting.sort(key=lambda item: item[0] == "summary.json")  # it speaks of the others: last of them
         for position, (name, path) in enumerate(waiting, 1):
             self._send(name, path, f"{position} of {len(waiting)}")
@@ -274,6 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--request", type=Path, default=Path("/etc/dfir/request.json"))
     parser.add_argument("--results", type=Path, default=Path("/srv/dfir/results"))
     parser.add_argument("--analyst", type=Path, default=Path("/srv/dfir/analyst"))
+    parser.add_argument("--work", type=Path, default=Path("/srv/dfir/work"), help="where outcome.json is")
     parser.add_argument("--own", type=Path, default=Path("/srv/dfir/upload"), help="the uploader's own folder")
     parser.add_argument("--deadline-flag", type=Path, default=Path("/run/dfir/deadline"),
                         help="when this file exists the time is up, whatever the clock says")
@@ -285,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         request = load_request(options.request)
         with (options.own / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            folders = Folders(options.results, options.analyst, options.own)
+            folders = Folders(options.results, options.analyst, options.work, options.own)
             now = datetime.now(timezone.utc)
             if request.deadline and options.deadline_flag.exists():
                 now = max(now, request.deadline)

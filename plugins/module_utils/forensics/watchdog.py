@@ -5,7 +5,7 @@
 
 The host's units answer with files: `/etc/dfir/request.json` says what was asked for and until when, `ended` in the
 uploader's own folder is written by systemd when the analysis unit stops (its $SERVICE_RESULT, $EXIT_CODE and
-$EXIT_STATUS), and `outcome.json` among the results is the analysis' own account.
+$EXIT_STATUS), and `outcome.json` in the work folder is the analysis' own account.
 """
 
 from __future__ import annotations

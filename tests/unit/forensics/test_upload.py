@@ -51,8 +51,8 @@ def s3(endpoint: str) -> Any:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Folders:
-    made = Folders(*(tmp_path / name for name in ("results", "analyst", "own")))
-    for folder in (made.results, made.analyst, made.own):
+    made = Folders(*(tmp_path / name for name in ("results", "analyst", "work", "own")))
+    for folder in (made.results, made.analyst, made.work, made.own):
         folder.mkdir()
     return made
 
@@ -80,7 +80,7 @@ class Host:
     def end(self, words: str = "success exited 0", outcome: dict[str, Any] | None = None) -> None:
         (self.folders.own / "ended").write_text(words)
         if outcome is not None:
-            self.write("outcome.json", json.dumps(outcome).encode())
+            (self.folders.work / "outcome.json").write_text(json.dumps(outcome))
 
     def keys(self) -> list[str]:
         listed = self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
@@ -354,7 +354,7 @@ def test_main_uploads(endpoint: str, s3: Any, folders: Folders, tmp_path: Path, 
     (tmp_path / "request.json").write_text(json.dumps(request))
     (folders.results / "a").write_bytes(b"x")
     arguments = ["--request", str(tmp_path / "request.json"), "--results", str(folders.results),
-                 "--analyst", str(folders.analyst), "--own", str(folders.own)]
+                 "--analyst", str(folders.analyst), "--work", str(folders.work), "--own", str(folders.own)]
     assert upload.main(arguments) == 0, capsys.readouterr().out
     assert s3.get_object(Bucket=BUCKET, Key=PREFIX + "a")["Body"].read() == b"x"
     flag = tmp_path / "deadline"
