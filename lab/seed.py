@@ -99,6 +99,8 @@ def keys(settings: LabConfig) -> None:
     if not any(t == {"Key": "Name", "Value": "dfir-analysis"} for s in subnets for t in s.get("Tags", [])):
         first = min(subnets, key=lambda s: s["AvailabilityZone"])
         ec2.create_tags(Resources=[first["SubnetId"]], Tags=[{"Key": "Name", "Value": "dfir-analysis"}])
+        # As a subnet for analysis hosts should be: moto's default subnets give out public addresses, like those of AWS.
+        ec2.modify_subnet_attribute(SubnetId=first["SubnetId"], MapPublicIpOnLaunch={"Value": False})
 
 
 def _readable_by_caller(path: Path) -> None:
@@ -147,10 +149,10 @@ def evidence_snapshot(settings: LabConfig, say: Callable[[str], None]) -> str:
     if known and known[0]["State"] == "completed":
         return name
     say("preparing the evidence disk (under two minutes the first time, then cached)")
-    image = ensure_image(settings.cache)
+    image = ensure_image(settings.cache, say=say)
     say(f"uploading the evidence to {EVIDENCE_REGION} by EBS direct")
     found = upload(image.path, client(settings, "ebs", EVIDENCE_REGION), client_token=EVIDENCE_TOKEN,
-                   description="Root disk of a compromised web server", tags={"Name": "evidence"}, say=say)
+                   description="Disk of web-1, taken after an alert", tags={"Name": "evidence"}, say=say)
     if found != name:
         raise LabError(f"the evidence snapshot got the id {found} instead of {name}")
     return found

@@ -59,6 +59,7 @@ def choose_instance(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ended = sorted(str(item["instance_id"]) for item in found if item["state"]["name"] not in ALIVE)
     if not alive:
         return {"instance_id": "", "ended": ended, "expires": ""}
+    ended = []
     tags = alive[0].get("tags") or {}
     return {"instance_id": str(alive[0]["instance_id"]), "ended": ended, "expires": str(tags.get("dfir:expires", ""))}
 
@@ -76,22 +77,29 @@ def scratch_volume_id(instance: Mapping[str, Any]) -> str:
     return str(others[0]) if others else ""
 
 
-def analysis_host_result(instance: Mapping[str, Any], parts: Mapping[str, Any], attachment: Mapping[str, Any],
-                         console: Mapping[str, Any]) -> dict[str, Any]:
-    """What role `analysis_host` hands on. `instance` is as DescribeInstances spells it."""
-    address = str(instance.get("PrivateIpAddress", ""))
-    reach = str(instance.get("PublicIpAddress") or "") if parts.get("public") else address
+def analysis_host_result(instance: Mapping[str, Any], choice: Mapping[str, Any],
+                         attachment: Mapping[str, Any] | None = None, console: Mapping[str, Any] | None = None, *,
+                         name: str = "", user: str = "", expires: str = "", hours: float = 0, group: str = "",
+                         public: bool = False) -> dict[str, Any]:
+    """What role `analysis_host` hands on. `instance` is as DescribeInstances spells it, `choice` says what was found.
+
+    A host that has ended already is handed on as `ended`, with nothing but its id.
+    """
+    ended = list(choice.get("ended") or []) if not instance else []
+    attachment, console = attachment or {}, console or {}
+    private, outer = str(instance.get("PrivateIpAddress", "")), str(instance.get("PublicIpAddress") or "")
+    address = outer if public and outer else private
     return {
-        "instance_id": str(instance.get("InstanceId", "")), "private_ip": address,
-        "public_ip": str(instance.get("PublicIpAddress") or ""), "address": reach or address,
+        "instance_id": str(instance.get("InstanceId") or (ended[0] if ended else "")), "ended": bool(ended),
+        "adopted": bool(choice.get("instance_id")), "private_ip": private, "public_ip": outer, "address": address,
         "availability_zone": str((instance.get("Placement") or {}).get("AvailabilityZone", "")),
         "image_id": str(instance.get("ImageId", "")), "instance_type": str(instance.get("InstanceType", "")),
-        "security_group_id": parts["security_group_id"], "role_name": parts["name"], "profile_name": parts["name"],
+        "security_group_id": group, "role_name": name, "profile_name": name,
         "volume_id": str(attachment.get("volume_id", "")), "device_name": str(attachment.get("device_name", "")),
         "scratch_volume_id": scratch_volume_id(instance),
         "host_fingerprints": list(console.get("fingerprints") or []),
-        "known_hosts": known_hosts(console.get("host_keys") or [], reach or address),
-        "user": parts["user"], "expires": parts["expires"], "deadline": parts["expires"], "hours": parts["hours"],
+        "known_hosts": known_hosts(console.get("host_keys") or [], address),
+        "user": user, "expires": expires, "deadline": expires, "hours": hours,
     }
 
 
