@@ -10,6 +10,7 @@ for AWS goes to a WSGI application, and `/_lab/…` to the lab's own control cal
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -29,6 +30,7 @@ LOG = logging.getLogger("lab.front")
 IDLE_SECONDS = 300
 SEND_SECONDS = 120
 LINGER_SECONDS = 2
+HEAVY = 16 * 1024 * 1024
 DRAIN_LIMIT = 64 * 1024 * 1024  # an unread body up to this size is read and forgotten to keep the connection
 _WRITES = ("PUT", "POST")
 
@@ -178,6 +180,7 @@ class _Connection:
         self.peer: tuple[str, int] = ("", 0)
         self.local: tuple[str, int] = ("", 0)
         self._dropped = False
+        self._heavy = False
 
     def shut(self) -> None:
         """End the connection from another thread."""
@@ -190,7 +193,10 @@ class _Connection:
             self._set_up()
             with cast(BinaryIO, self.sock.makefile("rb", 65_536)) as source:
                 while not self.front._closing and self._one(source):
-                    pass
+                    if self._heavy:
+                        # Flask and moto leave a request in reference cycles, and with it the whole body of an upload;
+                        # the collector counts objects, not bytes, and would let gigabytes pile up.
+                        gc.collect()
                 self._linger(source)
         except (OSError, Gone, ValueError) as error:  # ValueError: a socket that was closed meanwhile
             LOG.debug("connection of %s ended: %s", self.peer, error)
@@ -228,6 +234,7 @@ class _Connection:
             method, target, path, query, headers, body, version, scheme, self.peer, self.local, self.control
         )
         response = self.front.answer(request)
+        self._heavy = body.taken > HEAVY
         wish = headers.get("connection", "").lower()
         keep = not response.close and "close" not in wish and (version != "HTTP/1.0" or "keep-alive" in wish)
         if not body.ended and body.awaited:

@@ -71,6 +71,7 @@ class Body(io.RawIOBase):
         self._proceed = proceed
         self._ended = length == 0
         self._broken = False
+        self.taken = 0  # bytes read so far
 
     @property
     def ended(self) -> bool:
@@ -128,6 +129,7 @@ class Body(io.RawIOBase):
         if not data:
             raise Gone("the client left within a body")
         self._left -= len(data)
+        self.taken += len(data)
         if self._left == 0:
             if not self._chunked:
                 self._ended = True

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable
 from urllib.parse import parse_qsl, unquote
 
@@ -66,6 +67,7 @@ class EbsDirect:
                 return broken
             self._access.count(call.action, call.region, call.snapshot)
             response = self._operations[call.action](call)
+            response.headers.append(("x-amzn-RequestId", str(uuid.uuid4())))
         except EbsError as error:
             return error.response()
         return self._spoil(call, response)

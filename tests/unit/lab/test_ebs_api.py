@@ -55,6 +55,7 @@ def test_upload_then_read_back(kit: Kit) -> None:
     listing = client.list_snapshot_blocks(SnapshotId=snapshot)
     assert (listing["VolumeSize"], listing["BlockSize"]) == (1, 524_288)
     assert "NextToken" not in listing
+    assert len(listing["ResponseMetadata"]["RequestId"]) == 36
     assert 6.9 * 86_400 < listing["ExpiryTime"].timestamp() - time.time() <= 7 * 86_400
     assert [entry["BlockIndex"] for entry in listing["Blocks"]] == [0, 7, 2047], (
         "a zero block that was written is listed"

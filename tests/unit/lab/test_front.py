@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gc
 import hashlib
 import http.client
 import io
@@ -383,6 +384,17 @@ def test_s3_large_and_multipart_uploads(s3: Any) -> None:
     with pytest.raises(ClientError) as seen:
         s3.head_object(Bucket="bbb", Key="none")
     assert seen.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+
+
+def test_the_body_of_a_large_upload_is_not_kept(s3: Any) -> None:
+    s3.put_object(Bucket="bbb", Key="big", Body=io.BytesIO(bytes(17 << 20)))
+    s3.list_buckets()  # on the same connection: the server has finished with the upload
+
+    def kept() -> int:
+        requests = (o for o in gc.get_objects() if type(o).__name__ == "BackendRequest")
+        return sum(len(r.__dict__.get("_cached_data") or b"") > 1 << 20 for r in requests)
+
+    assert kept() == 0
 
 
 def test_s3_faults(s3: Any, faults: Registry) -> None:
