@@ -230,3 +230,17 @@ def tokens(client: Any, snapshot_id: str, **fields: Any) -> dict[int, str]:
 
 def client_context(ca: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(ca))
+
+
+def aws_client(service: str, address: tuple[str, int], scheme: str = "http", **more: Any) -> Any:
+    """A boto3 client of any service behind the front."""
+    settings = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
+    return boto3.client(
+        service,
+        region_name="eu-west-1",
+        endpoint_url=f"{scheme}://127.0.0.1:{address[1]}",
+        aws_access_key_id="AKIA",
+        aws_secret_access_key="s",
+        config=settings,
+        **more,
+    )
