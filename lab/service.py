@@ -104,6 +104,8 @@ class Service:
 
     def close(self) -> None:
         """End every room, last one first; one that fails does not keep the others."""
+        if hasattr(self, "world"):
+            self.world.close()  # hosts that end now end for good: no state follows from it
         while self._ends:
             name, end = self._ends.pop()
             try:

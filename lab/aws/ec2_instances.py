@@ -9,6 +9,7 @@ import base64
 import contextlib
 import copy
 import logging
+import threading
 from typing import Any
 
 from lab.contracts import HostSpec
@@ -86,6 +87,7 @@ def run_instances(self: Any, image_id: str, count: int, user_data: Any, security
                              f"Invalid value '{kwargs.get('instance_type')}' for InstanceType.") from None
     for instance in reservation.instances:
         set_state(instance, "pending")
+        instance.__dict__.update(lab_end=None, lab_host=threading.Lock())
         for nic in instance.nics.values():
             # A network interface made for the launch goes with the instance, unless the launch says otherwise.
             nic.delete_on_termination = nic.id not in given and not keep
@@ -169,25 +171,29 @@ def boot(instance: Any, *, again: bool = False) -> None:
         with moto_app.MODELS:
             host_ended(instance, how)
 
+    def start(spec: HostSpec) -> None:
+        if again:
+            world.hosts.restart(instance.id)  # type: ignore[union-attr]
+            world.hosts.set_rules(instance.id, spec.rules)  # type: ignore[union-attr]
+        else:
+            world.hosts.boot(spec, ended)  # type: ignore[union-attr]
+
     def work() -> None:
-        with moto_app.MODELS:  # the call that launched it has answered by now: profile and tags are there
-            if instance.state != "pending":
-                return
-            spec = spec_of(instance)
-            instance.lab_rules = spec.rules
-        if world.hosts is not None:
-            try:
-                if again:
-                    world.hosts.restart(instance.id)
-                    world.hosts.set_rules(instance.id, spec.rules)
-                else:
-                    world.hosts.boot(spec, ended)
-            except Exception:
-                LOG.exception("the host of %s could not be started", instance.id)
-                ended(instance.id, "died")
-                return
-        elif dies := world.faults.take("ec2.boot_dies", region=spec.region, instance=instance.id,
-                                       instance_type=spec.instance_type):
+        with instance.lab_host:  # who stops it meanwhile waits until it can be stopped
+            with moto_app.MODELS:  # the call that launched it has answered by now: profile and tags are there
+                if instance.state != "pending":
+                    return
+                spec = spec_of(instance)
+                instance.lab_rules = spec.rules
+            if world.hosts is not None:
+                try:
+                    start(spec)
+                except Exception:
+                    LOG.exception("the host of %s could not be started", instance.id)
+                    ended(instance.id, "died")
+                    return
+        if world.hosts is None and (dies := world.faults.take(
+                "ec2.boot_dies", region=spec.region, instance=instance.id, instance_type=spec.instance_type)):
             # With hosts, the host itself dies of this fault.
             world.after(float(dies.args.get("seconds", 0)), lambda: ended(instance.id, "died"))
         world.after(world.delays.instance, lambda: _running(instance))
@@ -207,7 +213,7 @@ def _running(instance: Any) -> None:
 
 def host_ended(instance: Any, how: str) -> None:
     """A host is gone: by a call, by itself, or by accident."""
-    if instance.state == "terminated":
+    if instance.state == "terminated" or current().closed:
         return
     wanted = instance.lab_end
     if wanted is not None:
@@ -287,12 +293,13 @@ def _end(instance: Any, state: str, passing: str) -> InstanceState:
         return previous
 
     def work() -> None:
-        hosts.stop(instance.id, hard=state == "terminated")
-        # Hosts tell their end through on_exit; one that never came up has nothing to tell.
-        if not hosts.is_running(instance.id):
-            with moto_app.MODELS:
-                if instance.state == passing:
-                    finish(instance, API_REASON, state)
+        with instance.lab_host:
+            if hosts.is_running(instance.id):
+                hosts.stop(instance.id, hard=state == "terminated")  # its end is told through on_exit
+                return
+        with moto_app.MODELS:  # it never came up, or has just ended: nothing more is told
+            if instance.state == passing:
+                finish(instance, API_REASON, state)
 
     world.aside(f"stop {instance.id}", work)
     return previous

@@ -161,7 +161,7 @@ def make_device(attachment: Any) -> None:
     if volume.attachment is not attachment:
         return
     hosts = world.hosts
-    if hosts is None or volume.lab_root or instance.state not in ("pending", "running"):
+    if hosts is None or volume.lab_root or instance.state in ("shutting-down", "terminated"):
         _attached(attachment)
         return
 
@@ -211,7 +211,7 @@ def detach_volume(self: Any, volume_id: str, instance_id: str | None = None,
     instance.block_device_mapping[attachment.device].status = "detaching"
     world = current()
     hosts = world.hosts
-    if hosts is None or volume.lab_root or instance.state != "running":
+    if hosts is None or volume.lab_root or instance.state in ("pending", "shutting-down", "terminated"):
         world.after(world.delays.attach, lambda: release(attachment))
         return attachment
 

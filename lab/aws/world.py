@@ -28,7 +28,7 @@ class World:
     delays: Delays = field(default_factory=Delays)
     credential_seconds: int = 6 * 3600
     _timers: set[threading.Timer] = field(default_factory=set)
-    _closed: bool = False
+    closed: bool = False
 
     def after(self, seconds: float, job: Callable[[], None]) -> None:
         """Run `job` under the models' lock, `seconds` from now; at once when that is zero."""
@@ -39,7 +39,7 @@ class World:
 
         def run() -> None:
             self._timers.discard(timer)
-            if self._closed:
+            if self.closed:
                 return
             try:
                 with moto_app.MODELS:
@@ -65,7 +65,7 @@ class World:
 
     def close(self) -> None:
         """Nothing that was to happen later happens any more."""
-        self._closed = True
+        self.closed = True
         for timer in list(self._timers):
             timer.cancel()
 
