@@ -12,9 +12,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from lab import config, sweep
-from lab.cli_client import LabError, health
+from lab.cli_client import LabError, ask, health
 from lab.config import LabConfig
 
 START_SECONDS = 60.0
@@ -34,6 +36,8 @@ def up(settings: LabConfig, options: argparse.Namespace) -> int:
             raise LabError(f"another lab ({running['state']}) listens on port {settings.port}; "
                            "choose another port with DFIR_LAB_PORT")
         say(f"is up already at {settings.endpoint} (process {running['pid']})")
+        if running["hosts"]:
+            _offer_tools(settings)  # of this checkout, which may have changed since
         return 0
     if not options.no_hosts:
         _check_machine()
@@ -52,6 +56,8 @@ def up(settings: LabConfig, options: argparse.Namespace) -> int:
 
         return service.run(settings, with_hosts=not options.no_hosts)
     _start(settings, with_hosts=not options.no_hosts)
+    if not options.no_hosts:
+        _offer_tools(settings)
     if not options.no_seed:
         from lab import seed
 
@@ -82,9 +88,13 @@ def _check_ports(settings: LabConfig) -> None:
 def _build(settings: LabConfig) -> None:
     from lab.content.cache import BuildError
     from lab.content.host_image import ensure_host_image, ensure_packages
+    from lab.content.toolbox import ensure_toolbox_image
 
+    parts: tuple[tuple[str, Callable[[Path], object]], ...] = (
+        ("the hosts' Debian image", ensure_host_image), ("the package source", ensure_packages),
+        ("the toolbox image", ensure_toolbox_image))
     try:
-        for what, ensure in (("the hosts' Debian image", ensure_host_image), ("the package source", ensure_packages)):
+        for what, ensure in parts:
             start = time.monotonic()
             say(f"preparing {what} (some minutes the first time, then cached in {settings.cache})")
             ensure(settings.cache)
@@ -92,6 +102,14 @@ def _build(settings: LabConfig) -> None:
                 say(f"  done after {time.monotonic() - start:.0f} s")
     except BuildError as error:
         raise LabError(str(error)) from None
+
+
+def _offer_tools(settings: LabConfig) -> None:
+    """Let the hosts pull the toolbox image of this checkout."""
+    from lab.content.toolbox import ensure_toolbox_image, image_version
+
+    reference = {"layout": str(ensure_toolbox_image(settings.cache)), "name": "analyst-tools", "tag": image_version()}
+    say(f"hosts can pull {ask(settings, 'images', reference)['published']}")
 
 
 def _start(settings: LabConfig, *, with_hosts: bool) -> None:

@@ -24,12 +24,13 @@ from typing import Any
 import yaml
 
 from . import audit
-from .config import CHECKOUT, LabConfig, load
-from .evidence import ensure_image
-from .evidence.compare import main as compare
+from .config import ACCOUNT, CHECKOUT, LabConfig, load
+from .evidence import answer_key
+from .evidence.compare import compare, load_results
+from .evidence.image import ensure_image
 from .mail.reader import Mail, list_mails
 
-BUCKET = f"dfir-artifacts-{audit.ACCOUNT}"
+BUCKET = f"dfir-artifacts-{ACCOUNT}"
 BUCKET_REGION = "eu-west-1"
 EXAMPLE = CHECKOUT / "examples" / "analyze_request.yml"
 
@@ -127,6 +128,21 @@ def check_mails(mails: list[Mail], record: dict[str, Any], summary: dict[str, An
         print(f"Subject: {mail.subject}\n\n{mail.text.strip()}\n")
 
 
+def check_findings(key: Path, folder: Path) -> None:
+    """Hold what the analysis found against what was planted on the disk."""
+    result = compare(answer_key.load(key), load_results(folder))
+    print(result.table())
+    if not result.good:
+        raise Wrong("the findings do not match the answer key")
+
+
+def check_account(config: LabConfig, before: set[audit.Thing], request: dict[str, Any]) -> None:
+    """Nothing may be new but the artifacts, the record and a kept copy."""
+    if not audit.report(before, audit.account(config), artifact_prefix=request["artifact_prefix"],
+                        record_key=request["record_key"]):
+        raise Wrong("the account is not as it was")
+
+
 def step(record: dict[str, Any], name: str) -> dict[str, Any]:
     """The details of a step in the record."""
     for entry in reversed(record["steps"]):
@@ -170,22 +186,14 @@ def watch(config: LabConfig) -> None:
     checks: list[tuple[str, Callable[[], Any]]] = [
         ("mails", lambda: check_mails(list_mails(config.mails)[mails:], record, summary)),
         ("artifacts", lambda: say(f"{len(names)} artifacts, {check_sums(folder)} of them hashed again and equal")),
-        ("findings", lambda: _must(compare(["--answer-key", str(evidence.answer_key), "--results", str(folder)]) == 0,
-                                   "the findings do not match the answer key")),
-        ("account", lambda: _must(audit.report(before, audit.account(config), record_key=key,
-                                               artifact_prefix=request["artifact_prefix"]),
-                                  "the account is not as it was")),
+        ("findings", lambda: check_findings(evidence.answer_key, folder)),
+        ("account", lambda: check_account(config, before, request)),
     ]
     for title, check in checks:
         say(title)
         check()
     show_times(record, summary, total)
     say(f"results are in {folder.relative_to(CHECKOUT) if folder.is_relative_to(CHECKOUT) else folder}")
-
-
-def _must(held: bool, otherwise: str) -> None:
-    if not held:
-        raise Wrong(otherwise)
 
 
 def main() -> int:
