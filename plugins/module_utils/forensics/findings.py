@@ -171,7 +171,9 @@ def connect(found: list[Finding], break_ins: list[datetime]) -> None:
             continue
         for moment in break_ins:
             if any(moment <= when <= moment + WINDOW for when in _changes(finding)):
-                finding.severity = raise_by_one(finding.severity)
+                # Never to critical: that is for what is hostile in itself.
+                if finding.severity != "high":
+                    finding.severity = raise_by_one(finding.severity)
                 finding.reason += f" (changed within 24 h after the break-in of {moment:%Y-%m-%d %H:%M:%S} UTC)"
                 break
 

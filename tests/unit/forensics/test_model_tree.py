@@ -1,0 +1,140 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.dfir.aws.plugins.module_utils.forensics import model, times
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.tree import Tree
+
+
+def evidence_file(tmp_path: Path, **changes: object) -> Path:
+    data = {"volume_id": "vol-0123456789abcdef0", "snapshot_id": "snap-0123456789abcdef0", "size_bytes": 1,
+            "partitions": [{"number": 1, "device": "/dev/x", "type": "ext4", "kind": "filesystem", "size_bytes": 5,
+                            "mounted": True, "mount_point": "/m", "journal_dirty": None, "reason": None}], **changes}
+    path = tmp_path / "evidence.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_evidence_names_artifacts_after_volume_and_partition(tmp_path: Path) -> None:
+    evidence = model.load_evidence(evidence_file(tmp_path))
+    assert evidence.stem(evidence.partitions[0]) == "vol-0123456789abcdef0p1"
+
+
+@pytest.mark.parametrize("volume", ["../../etc", "vol-0123456789abcdef0\n", "", "vol-", "vol-XYZ01234"])
+def test_p43_volume_id_that_is_no_id_never_names_a_file(tmp_path: Path, volume: str) -> None:
+    with pytest.raises(model.EvidenceError, match="volume_id"):
+        model.load_evidence(evidence_file(tmp_path, volume_id=volume))
+
+
+def test_evidence_without_partitions_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "e.json").write_text("{}")
+    with pytest.raises(model.EvidenceError, match="does not describe an evidence volume"):
+        model.load_evidence(tmp_path / "e.json")
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    (b"plain", "plain"), (b"a\nb", "a\\x0ab"), (b"\x1b[31mred", "\\x1b[31mred"), (b"\xff\xfe", "\\xff\\xfe"),
+    ("right‮left", "right\\u202eleft"), ("tab\t", "tab\\x09"), ("back\\slash", "back\\\\slash"), ("ümlaut", "ümlaut"),
+])
+def test_text_from_evidence_is_escaped(text: str | bytes, shown: str) -> None:
+    assert model.clean(text) == shown
+
+
+def test_excerpts_are_cut() -> None:
+    assert len(model.clean("x" * 10_000)) == model.EXCERPT_LIMIT + 1
+
+
+def test_p4_artifact_appears_complete_or_not_at_all(tmp_path: Path) -> None:
+    artifacts = model.Artifacts(tmp_path / "out")
+    with pytest.raises(RuntimeError), artifacts.create("a.json") as stream:
+        stream.write(b"half")
+        assert not (artifacts.folder / "a.json").exists()
+        raise RuntimeError
+    assert [path.name for path in artifacts.folder.iterdir()] == []
+
+
+def test_sums_are_those_of_the_files(tmp_path: Path) -> None:
+    artifacts = model.Artifacts(tmp_path / "out")
+    with artifacts.create("b.bin") as stream:
+        stream.write(b"b" * 3_000_000)
+    artifacts.write_json("a.json", {"x": 1})
+    artifacts.write_sums()
+    artifacts.forget_sums()
+    lines = (artifacts.folder / "sha256sums.txt").read_text().splitlines()
+    assert [line.split("  ")[1] for line in lines] == ["a.json", "b.bin"]
+    for line in lines:
+        digest, name = line.split("  ")
+        assert hashlib.sha256((artifacts.folder / name).read_bytes()).hexdigest() == digest
+    assert sorted(path.name for path in artifacts.folder.iterdir()) == ["a.json", "b.bin", "sha256sums.txt"]
+
+
+def test_finding_ids_are_stable_and_distinct() -> None:
+    one = model.Finding("r", "cron", "low", "/a", "why", "line")
+    same = model.Finding("r", "cron", "high", "/a", "why", "line")
+    other = model.Finding("r", "cron", "low", "/a", "why", "another line")
+    assert one.as_dict()["id"] == same.as_dict()["id"] != other.as_dict()["id"]
+    assert set(one.as_dict()) == {"id", "rule", "kind", "severity", "path", "inode", "times", "sha256", "reason",
+                                  "excerpt"}
+    with pytest.raises(ValueError, match="severity"):
+        model.Finding("r", "k", "severe", "/", "")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [
+    (0, "1970-01-01T00:00:00Z"), (-1, "1969-12-31T23:59:59Z"), (-2_000_000_000, "1906-08-16T20:26:40Z"),
+    (4_294_967_296, "2106-02-07T06:28:16Z"), (15_032_385_535, "2446-05-10T22:38:55Z"), (10**15, f"@{10**15}"),
+])
+def test_times_far_from_now(seconds: int, text: str) -> None:
+    assert times.iso(seconds) == text
+
+
+def test_fractions_are_kept_also_before_1970() -> None:
+    assert times.iso_ns(1_500_000_000) == "1970-01-01T00:00:01.5Z"
+    assert times.iso_ns(-500_000_000) == "1969-12-31T23:59:59.5Z"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "secret").write_text("outside")
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/passwd").write_text("inside")
+    return root
+
+
+@pytest.mark.parametrize("target", ["../../secret", "/../secret", "../../../../../../etc/../secret"])
+def test_links_never_lead_out_of_the_evidence(root: Path, target: str) -> None:
+    (root / "etc/link").symlink_to(target)
+    assert Tree(root).read("/etc/link") is None
+
+
+def test_absolute_links_lead_into_the_evidence(root: Path) -> None:
+    (root / "etc/link").symlink_to("/etc/passwd")
+    (root / "alias").symlink_to("/etc")
+    tree = Tree(root)
+    assert tree.read("/etc/link") == b"inside"
+    assert tree.read("/alias/link") == b"inside"
+    assert tree.resolve("/alias/../etc/./passwd") == b"/etc/passwd"
+
+
+def test_loops_pipes_and_folders_are_no_files(root: Path) -> None:
+    (root / "a").symlink_to("b")
+    (root / "b").symlink_to("a")
+    os.mkfifo(root / "pipe")
+    tree = Tree(root)
+    assert tree.read("/a") is None
+    assert tree.read("/pipe") is None
+    assert tree.read("/etc") is None
+
+
+def test_walk_follows_no_link_and_keeps_odd_names(root: Path) -> None:
+    (root / "up").symlink_to("..")
+    Path(os.fsdecode(os.fsencode(root) + b"/etc/\xff\nx")).write_text("")
+    paths = [entry.path for _, entries in Tree(root).walk() for entry in entries]
+    assert paths == [b"/etc", b"/up", b"/etc/passwd", b"/etc/\xff\nx"]
