@@ -66,14 +66,15 @@ def opened(record: Mapping[str, Any] | None, spec: Mapping[str, Any], holder: st
 
 
 def stepped(record: Mapping[str, Any], holder: str, now: datetime, minutes: int, *, name: str, outcome: str,
-            details: Mapping[str, Any], started_at: str = "", gone: Gone = lambda holder: False) -> Change:
+            details: Mapping[str, Any], started_at: str = "", ended_at: str = "",
+            gone: Gone = lambda holder: False) -> Change:
     """Note that a step ended, and go on holding the lease. The same step told twice is noted once."""
     current = _open(record, holder, now, gone)
     told = {"name": name, "outcome": outcome, "details": deepcopy(dict(details)), "holder": holder}
     last = next((step for step in reversed(current["steps"]) if step["name"] == name), None)
     if last and all(last[key] == value for key, value in told.items()):
         return _renewed(current, holder, now, minutes)
-    current["steps"].append({**told, "started_at": started_at or None, "ended_at": iso(now)})
+    current["steps"].append({**told, "started_at": started_at or None, "ended_at": ended_at or iso(now)})
     return Change(_leased(current, holder, now, minutes), True)
 
 

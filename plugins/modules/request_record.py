@@ -49,8 +49,15 @@ options:
     type: bool
     default: false
   step:
-    description: The name of the step that ended. Needed for O(state=step).
+    description: The name of the step that ended. Needed for O(state=step), unless O(steps) names several.
     type: str
+  steps:
+    description:
+      - Several steps at once, in their order, for O(state=step). Each has C(name) and may have C(outcome), C(details),
+        C(started_at) and C(ended_at).
+    type: list
+    elements: dict
+    default: []
   started_at:
     description: When the step started, in UTC, as C(2026-01-31T12:00:00Z).
     type: str
@@ -226,8 +233,16 @@ def next_record(params: Mapping[str, Any], record: dict[str, Any] | None, now: d
         return records.finished(record, holder, now, params["outcome"], gone=records.is_gone)
     if state == "renewed":
         return records.renewed(record, holder, now, minutes, gone=records.is_gone)
-    return records.stepped(record, holder, now, minutes, name=params["step"], outcome=params["outcome"] or "ok",
-                           details=params["details"], started_at=params["started_at"], gone=records.is_gone)
+    told = params["steps"] or [{"name": params["step"], "outcome": params["outcome"], "details": params["details"],
+                                "started_at": params["started_at"]}]
+    change = records.Change(record, False, adopted=True)
+    for step in told:
+        following = records.stepped(
+            change.record, holder, now, minutes, name=step["name"], outcome=step.get("outcome") or "ok",
+            details=step.get("details") or {}, started_at=step.get("started_at") or "",
+            ended_at=step.get("ended_at") or "", gone=records.is_gone)
+        change = following._replace(changed=change.changed or following.changed)
+    return change
 
 
 def swap(shelf: Shelf, change: Callable[[dict[str, Any] | None], records.Change], *, creates: bool,
@@ -259,13 +274,15 @@ def main() -> None:
             "lease_minutes": {"type": "int", "default": 60},
             "force": {"type": "bool", "default": False},
             "step": {"type": "str"},
+            "steps": {"type": "list", "elements": "dict", "default": []},
             "started_at": {"type": "str", "default": ""},
             "outcome": {"type": "str", "choices": ["ok", "failed", "complete", "incomplete", "timeout", "ended"]},
             "details": {"type": "dict", "default": {}},
         },
         required_if=[
             ("state", "opened", ["spec", "holder"]),
-            ("state", "step", ["step", "holder"]),
+            ("state", "step", ["holder"]),
+            ("state", "step", ["step", "steps"], True),
             ("state", "renewed", ["holder"]),
             ("state", "released", ["holder"]),
             ("state", "finished", ["outcome", "holder"]),
@@ -275,6 +292,8 @@ def main() -> None:
     params = module.params
     if not re.fullmatch(r"[0-9a-f]{16}", params["request_id"]):
         module.fail_json(msg="request_id must be 16 lower-case hexadecimal digits.")
+    if not all(isinstance(step.get("name"), str) for step in params["steps"]):
+        module.fail_json(msg="Each of steps needs a name.")
     if params["lease_minutes"] < 1:
         module.fail_json(msg="lease_minutes must be at least 1.")
     allowed = {"step": ("ok", "failed", None), "finished": records.OUTCOMES}.get(params["state"])

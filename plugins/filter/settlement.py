@@ -1,0 +1,148 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a request stands: what went wrong, at which step, what follows from it, and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from itertools import pairwise
+from typing import Any
+
+# The steps in their order, and the fact that proves each. The step that failed is the first without its fact.
+STEPS = {
+    "snapshot": "snapshot_result", "analysis_host": "analysis_host_result", "connection": "analysis_host_reach_result",
+    "evidence": "evidence_result", "toolbox": "toolbox_result", "analyst_access": "analyst_access_result",
+    "forensics": "forensics_result",
+}
+# Without tools that work the host is of no use to anybody. Any other host is left for somebody to look at it: it ends
+# by itself at its deadline.
+ENDS_THE_HOST = ("toolbox", "forensics")
+# Where the analyst worked by hand, the end of the time is an end like any other.
+GOOD_ENDS = {"automatic": ("complete", "ended"), "manual": ("complete", "ended", "timeout")}
+KEPT = "What was uploaded is kept. To analyze the snapshot once more, raise 'attempt'."
+AGAIN = "Correct the cause and run the same request again: it takes up what exists."
+
+
+def problem(failed: Mapping[str, Any], task: str = "") -> dict[str, str]:
+    """What a rescue remembers of a failed task: its name, and the sentence that says why."""
+    items = [item for item in failed.get("results") or [] if isinstance(item, Mapping) and item.get("failed")]
+    sentences = [str(item.get("msg") or "") for item in items] or [str(failed.get("msg") or "")]
+    said = [sentence for sentence in dict.fromkeys(sentences) if sentence]
+    error = str(failed.get("stderr") or "").strip()
+    if said == ["non-zero return code"] and error:
+        said = [error.splitlines()[-1]]
+    return {"task": str(task), "message": " ".join(said) or "the task gave no reason, see the job output"}
+
+
+def settlement(controller: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
+    """How a request stands after its work, from the facts of the controller and of the analysis host.
+
+    Success is what every step has proven, never the absence of an error: a host that nobody reached raises none.
+    """
+    at_controller, at_host = controller.get("analyze_request_problem"), host.get("analyze_request_problem")
+    launched = controller.get("analysis_host_result") or {}
+    ended = bool(launched.get("ended"))
+    missing = [name for name, fact in STEPS.items() if not (controller.get(fact) or host.get(fact))]
+    if ended:
+        missing = []
+    error = at_controller or at_host
+    if error is None and missing:
+        where = f"{launched.get('instance_id') or 'the host'} at {launched.get('address') or 'an unknown address'}"
+        error = {"task": "", "message": f"The connection to {where} failed or broke: no step after it was heard of."}
+    step = missing[0] if missing else "settle"
+    terminate = bool(error) and step in ENDS_THE_HOST
+    return {
+        "failed": bool(error), "ended": ended, "step": step if error else "", "terminate": terminate,
+        "task": error["task"] if error else "", "reason": error["message"] if error else "",
+        "next_step": _next_step(step, terminate, launched) if error else "",
+        "outcome": "failed" if error else "",
+        # Closed is what no later run of the same attempt could bring any further.
+        "closed": terminate,
+    }
+
+
+def interrupted(error: Mapping[str, str], settled: Mapping[str, Any]) -> dict[str, Any]:
+    """How a request stands whose work went well and whose settlement did not."""
+    return {**settled, "failed": True, "step": "settle", "task": error["task"], "reason": error["message"],
+            "next_step": AGAIN, "outcome": "failed", "terminate": False, "closed": False}
+
+
+def _next_step(step: str, terminate: bool, launched: Mapping[str, Any]) -> str:
+    if terminate:
+        return "The host has been ended, since its tools do not work. Correct the cause and raise 'attempt'."
+    if step == "connection":
+        address, deadline = launched.get("address") or "the host", launched.get("deadline") or "its time limit"
+        return (f"Check that port 22 of {address} can be reached from the controller (dfir_aws_controller_cidrs). "
+                f"{AGAIN} The host ends itself at {deadline}.")
+    return AGAIN
+
+
+def outcome(waited: Mapping[str, Any], settled: Mapping[str, Any], request: Mapping[str, Any],
+            left: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """How a request ended, from what the wait for its artifacts brought."""
+    if settled.get("failed"):
+        return dict(settled)
+    marker = waited.get("marker") if isinstance(waited.get("marker"), Mapping) else None
+    how = str((marker or {}).get("outcome") or "incomplete")
+    if how not in ("complete", "ended", "timeout"):
+        how = "incomplete"
+    reasons = []
+    if marker is None:
+        why = {"ended": "the host has ended", "timeout": "its time is long over"}.get(str(waited.get("outcome")), "")
+        reasons.append("The completion marker (complete.json) never came" + (f", although {why}" if why else "") + ".")
+    elif how not in GOOD_ENDS.get(str(request.get("mode")), ()):
+        missing = [str(name) for name in (marker.get("missing") or [])][:20]
+        reasons.append(f"The analysis ended as '{how}'" + (f", without {', '.join(missing)}." if missing else "."))
+    if left:
+        reasons.append(f"{len(left)} things could not be removed: {', '.join(str(item['id']) for item in left)}.")
+    failed = bool(reasons)
+    return {**settled, "failed": failed, "outcome": how, "step": "results" if failed else "", "task": "",
+            "reason": " ".join(reasons), "next_step": KEPT, "closed": not left}
+
+
+def removed(existed: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """What existed and is gone."""
+    still = {str(item["id"]) for item in left}
+    return [{"type": str(item["type"]), "id": str(item["id"])} for item in existed if str(item["id"]) not in still]
+
+
+def tick(clock: Sequence[Mapping[str, str]] | None, name: str) -> list[dict[str, str]]:
+    """The clock of a run with one more moment: now, at the end of the step `name`."""
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return [*(dict(entry) for entry in clock or []), {"name": name, "at": now}]
+
+
+def timed_steps(clock: Sequence[Mapping[str, str]], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Steps as M(dfir.aws.request_record) takes them: each from the moment before it to its own, with its fact."""
+    return [
+        {"name": now["name"], "started_at": before["at"], "ended_at": now["at"],
+         "details": facts.get(STEPS.get(now["name"], f"{now['name']}_result")) or {}}
+        for before, now in pairwise(clock)
+    ]
+
+
+def last_steps(clock: Sequence[Mapping[str, str]], settled: Mapping[str, Any], waited: Mapping[str, Any],
+               ) -> list[dict[str, Any]]:
+    """The steps of the settlement itself, and the step that failed with its reason."""
+    results = {"results_result": {"outcome": settled.get("outcome"), "files": len(waited.get("objects") or [])}}
+    steps = timed_steps(clock, results)
+    if settled.get("failed"):
+        steps.append({"name": settled["step"], "outcome": "failed", "details": {"reason": settled["reason"]}})
+    return steps
+
+
+def seconds_until(moment: str, more: float = 0) -> int:
+    """Seconds from now to a moment in UTC and `more`; never less than one."""
+    at = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    return max(1, round((at - datetime.now(timezone.utc)).total_seconds() + float(more)))
+
+
+class FilterModule:
+    """Filters of the playbooks."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Names as playbooks use them, below `dfir.aws.`."""
+        return {"problem": problem, "settlement": settlement, "interrupted": interrupted, "outcome": outcome, "removed": removed, "tick": tick,
+                "timed_steps": timed_steps, "last_steps": last_steps, "seconds_until": seconds_until}
