@@ -57,7 +57,10 @@ class Tree:
 
     def resolve(self, path: str | bytes, *, follow_last: bool = True) -> bytes | None:
         """The path in the evidence that `path` stands for once links are followed; None where there is nothing."""
-        todo = [part for part in os.fsencode(path).split(b"/") if part not in (b"", b".")][::-1]
+        raw = os.fsencode(path)
+        if not raw or b"\0" in raw:  # text from evidence that is no name at all
+            return None
+        todo = [part for part in raw.split(b"/") if part not in (b"", b".")][::-1]
         done: list[bytes] = []
         links = 0
         while todo:
