@@ -144,5 +144,5 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Names as playbooks use them, below `dfir.aws.`."""
-        return {"problem": problem, "settlement": settlement, "interrupted": interrupted, "outcome": outcome, "removed": removed, "tick": tick,
-                "timed_steps": timed_steps, "last_steps": last_steps, "seconds_until": seconds_until}
+        named = (problem, settlement, interrupted, outcome, removed, tick, timed_steps, last_steps, seconds_until)
+        return {function.__name__: function for function in named}
