@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -66,7 +67,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def analyze(settings: Settings) -> bool:
-    """Run everything and write the closing files; whether nothing is missing."""
+    """Run everything and write the closing files; whether nothing is missing. Main thread only (it takes signals)."""
     log = settings.work / "analysis.log"
     log.unlink(missing_ok=True)
 
@@ -80,7 +81,17 @@ def analyze(settings: Settings) -> bool:
     steps, skipped = plan(settings)
     for outcome in skipped:
         say(f"p{outcome.partition}: {outcome.name} skipped: {outcome.detail}")
-    outcomes = [*run_steps(steps, say), *skipped]
+    stop: list[int] = []
+    # Told to stop (the deadline is near), it still closes its books; as a container's first process it must ask for
+    # the signal, or would never get it.
+    before = {number: signal.signal(number, lambda got, _: stop.append(got))
+              for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        outcomes = [*run_steps(steps, say, stopped=lambda: bool(stop)), *skipped]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    settings.artifacts.sweep()
     seconds = round(time.monotonic() - clock, 1)
     missing = sorted(f"p{outcome.partition}.{outcome.name}" for outcome in outcomes
                      if outcome.state in ("failed", "timeout"))

@@ -11,6 +11,7 @@ data and is never replayed.
 from __future__ import annotations
 
 import struct
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,7 @@ DESCRIPTOR, SUPERBLOCK_V1, SUPERBLOCK_V2 = 1, 3, 4
 EXTENTS_FLAG = 0x80000
 EXTENT_MAGIC = 0xF30A
 MAX_JOURNAL = 1 << 30
+MAX_NODES = 10_000
 
 
 class JournalInodes:
@@ -43,6 +45,7 @@ class JournalInodes:
         self.descriptor_size = (struct.unpack_from("<H", superblock, 254)[0] or 32) if self.wide else 32
         self.meta_groups = bool(incompatible & 0x10)
         self.journal_inode = struct.unpack_from("<I", superblock, 224)[0]
+        self._nodes_left = MAX_NODES
         self._copies: dict[int, list[bytes]] | None = None
 
     def _at(self, offset: int, size: int) -> bytes:
@@ -66,10 +69,15 @@ class JournalInodes:
         block, offset = self._place(number)
         return self._block(block)[offset:offset + self.inode_size]
 
-    def extents(self, root: bytes, depth_left: int = 5) -> list[tuple[int, int, int]]:
-        """`(logical, physical, length)` of an extent tree whose node is `root`."""
+    def extents(self, root: bytes) -> list[tuple[int, int, int]]:
+        """`(logical, physical, length)` of an extent tree whose root is given. A forged tree ends the list early."""
+        self._nodes_left = MAX_NODES
+        return self._extents(root, 5)
+
+    def _extents(self, root: bytes, depth_left: int) -> list[tuple[int, int, int]]:
         magic, count, _, depth = struct.unpack_from("<HHHH", root)
-        if magic != EXTENT_MAGIC or depth > depth_left:
+        self._nodes_left -= 1
+        if magic != EXTENT_MAGIC or depth > depth_left or self._nodes_left < 0:
             return []
         found: list[tuple[int, int, int]] = []
         for index in range(min(count, (len(root) - 12) // 12)):
@@ -78,7 +86,7 @@ class JournalInodes:
                 low, high = struct.unpack_from("<IH", entry, 4)
                 child = low | high << 32
                 if child < self.blocks:
-                    found += self.extents(self._block(child), depth - 1)
+                    found += self._extents(self._block(child), depth - 1)
             else:
                 logical, length, high, low = struct.unpack("<IHHI", entry)
                 physical = low | high << 32
@@ -99,8 +107,8 @@ class JournalInodes:
         inode = self._inode(self.journal_inode)
         if not struct.unpack_from("<I", inode, 32)[0] & EXTENTS_FLAG:
             return found
-        where = [physical + step for _, physical, length in sorted(self.extents(inode[40:100]))
-                 for step in range(length)][: MAX_JOURNAL // self.block_size]
+        where = list(islice((physical + step for _, physical, length in sorted(self.extents(inode[40:100]))
+                             for step in range(length)), MAX_JOURNAL // self.block_size))
         if not where:
             return found
         features = struct.unpack_from(">I", self._block(where[0]), 40)[0]
@@ -137,9 +145,11 @@ class JournalInodes:
             if not extents:
                 continue
             data = bytearray(size)
+            end = 0
             for logical, physical, length in extents:
                 start = logical * self.block_size
-                if start < size:
+                if end <= start < size:  # extents never overlap in an honest inode
+                    end = start + length * self.block_size
                     piece = self._at(physical * self.block_size, min(length * self.block_size, size - start))
                     data[start:start + len(piece)] = piece
             return bytes(data)

@@ -223,6 +223,12 @@ class Artifacts:
         with self.create("sha256sums.txt") as stream:
             stream.write(lines.encode())
 
+    def sweep(self) -> None:
+        """Remove what steps that were killed have left unfinished."""
+        for path in self.folder.glob(f"{PARTIAL}*"):
+            if path.is_file():
+                path.unlink()
+
     def forget_sums(self) -> None:
         """Remove the side files once the list is written."""
         sums = self.folder / f"{PARTIAL}sums"

@@ -72,12 +72,24 @@ class _Running:
     outcome: Outcome | None = None
 
 
-def run_steps(steps: Sequence[Step], say: Say, *, slots: int = 2) -> list[Outcome]:
-    """Run all steps, in their order, as many at once as there are slots; the outcomes in the same order."""
+def _never() -> bool:
+    return False
+
+
+def run_steps(steps: Sequence[Step], say: Say, *, slots: int = 2,
+              stopped: Callable[[], bool] = _never) -> list[Outcome]:
+    """Run all steps, in their order, as many at once as there are slots; the outcomes in the same order.
+
+    When `stopped` says so, what runs is ended and what waits is not begun.
+    """
     waiting = list(steps)
     running: list[_Running] = []
     outcomes: dict[int, Outcome] = {}
     while waiting or running:
+        while waiting and stopped():
+            step = waiting.pop(0)
+            outcomes[id(step)] = Outcome(step.partition, step.name, "failed", code="stopped",
+                                         detail="the analysis was stopped before")
         while waiting and len(running) < slots:
             running.append(_start(waiting.pop(0), say))
         for job in list(running):
@@ -85,6 +97,9 @@ def run_steps(steps: Sequence[Step], say: Say, *, slots: int = 2) -> list[Outcom
             if job.outcome is None and time.monotonic() - job.started > job.step.timeout:
                 job.outcome = Outcome(job.step.partition, job.step.name, "timeout", code="timeout",
                                       detail=f"not done after {job.step.timeout:.0f} s")
+            if job.outcome is None and stopped():
+                job.outcome = Outcome(job.step.partition, job.step.name, "failed", code="stopped",
+                                      detail="the analysis was stopped")
             if job.outcome is not None:
                 _end(job, say)
                 running.remove(job)
@@ -152,7 +167,7 @@ def _listen(job: _Running, say: Say) -> None:
 def _end(job: _Running, say: Say) -> None:
     """Make sure that nothing of a step is left, and report it."""
     assert job.outcome is not None  # noqa: S101 - callers set it
-    if job.outcome.state == "timeout" or job.outcome.code == "crashed":
+    if job.outcome.state == "timeout" or job.outcome.code in ("crashed", "stopped"):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(job.process.pid, signal.SIGKILL)
     job.process.join(30)

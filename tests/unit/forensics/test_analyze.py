@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -67,6 +68,32 @@ def test_a_step_out_of_time_leaves_no_process(tmp_path: Path) -> None:
     while stat.exists() and stat.read_text().split()[2] != "Z" and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not stat.exists() or stat.read_text().split()[2] == "Z"
+
+
+def test_told_to_stop_it_keeps_what_is_done_and_closes_its_books(mount: Path, tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(settings: analyze.Settings, partition: Partition, name: str, workers: int) -> Any:
+        if name == "findings":
+            return good
+
+        def stop_and_hang(say: steps.Say) -> dict[str, Any]:
+            with settings.artifacts.create("unfinished"):
+                os.kill(os.getppid(), signal.SIGTERM)
+                return hang(say)
+
+        return stop_and_hang
+
+    monkeypatch.setattr(analyze, "_work", work)
+    evidence = Evidence("vol-0123456789abcdef0", "snap-0", 1, (part(mount),))
+    settings = analyze.Settings(evidence, Artifacts(tmp_path / "out"), tmp_path / "work",
+                                steps=("findings", "timeline", "yara"))
+    settings.work.mkdir()
+    began = time.monotonic()
+    assert analyze.analyze(settings) is False
+    assert time.monotonic() - began < 10
+    assert json.loads((settings.work / "outcome.json").read_text())["missing"] == ["p1.timeline", "p1.yara"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["analysis.log", "sha256sums.txt",
+                                                                          "summary.json"]
 
 
 def test_silence_is_broken_by_progress_lines(monkeypatch: pytest.MonkeyPatch) -> None:
