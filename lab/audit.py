@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -151,7 +152,9 @@ def report(before: set[Thing], after: set[Thing], *, artifact_prefix: str, recor
     """Print what a request left in the account; true when that is nothing but artifacts, record and kept copies."""
     kept, left = split(after - before, artifact_prefix=artifact_prefix, record_key=record_key)
     gone = sorted(before - after)
-    for title, things in (("kept", kept), ("LEFT BEHIND", left), ("GONE, though not the request's", gone)):
+    for (kind, name), number in sorted(Counter((thing.kind, thing.id.rpartition("/")[0]) for thing in kept).items()):
+        print(f"  kept: {number} {kind}{'s' if number > 1 else ''} {name and f'in {name}/'}".rstrip())
+    for title, things in (("LEFT BEHIND", left), ("GONE, though not the request's", gone)):
         for thing in things:
             print(f"  {title}: {thing}")
     if left or gone:

@@ -102,11 +102,11 @@ def check_sums(folder: Path) -> int:
     return len(lines)
 
 
-def check_mails(mails: list[Mail], record: dict[str, Any], summary: dict[str, Any]) -> None:
+def check_mails(mails: list[Mail], record: dict[str, Any], marker: dict[str, Any]) -> None:
     """The ready mail must lead to the host that was, the done mail to the artifacts that are."""
     request = record["request"]
     about = [mail for mail in mails if request["incident"] in mail.subject]
-    by_state = {state: [mail for mail in about if state in mail.subject.lower()] for state in ("ready", "done")}
+    by_state = {state: [mail for mail in about if state in mail.subject.lower()] for state in ("ready", "complete")}
     for state, found in by_state.items():
         if len(found) != 1:
             raise Wrong(f"{len(found)} '{state}' mails arrived instead of one: {[mail.subject for mail in mails]}")
@@ -118,11 +118,12 @@ def check_mails(mails: list[Mail], record: dict[str, Any], summary: dict[str, An
         if fact not in by_state["ready"][0].text:
             raise Wrong(f"the ready mail does not say {fact}")
     place = f"s3://{request['artifact_bucket']}/{request['artifact_prefix']}"
-    counts = [str(number) for number in summary["findings"]["by_severity"].values() if number]
+    counts = [f"{number}  {name.removeprefix('findings_')}" for name, number in marker["counts"].items()
+              if name.startswith("findings_") and number]
     for fact in (place, *counts):
-        if fact not in by_state["done"][0].text:
+        if fact not in by_state["complete"][0].text:
             raise Wrong(f"the done mail does not say {fact}")
-    for state in ("ready", "done"):
+    for state in ("ready", "complete"):
         mail = by_state[state][0]
         print(f"\n--- mail to {', '.join(mail.recipients)} " + "-" * 30)
         print(f"Subject: {mail.subject}\n\n{mail.text.strip()}\n")
@@ -182,9 +183,9 @@ def watch(config: LabConfig) -> None:
     request = record["request"]
     folder = config.state / "demo" / request["request_id"]
     names = download(config, request["artifact_prefix"], folder)
-    summary = json.loads((folder / "summary.json").read_text())
+    summary, marker = (json.loads((folder / name).read_text()) for name in ("summary.json", "complete.json"))
     checks: list[tuple[str, Callable[[], Any]]] = [
-        ("mails", lambda: check_mails(list_mails(config.mails)[mails:], record, summary)),
+        ("mails", lambda: check_mails(list_mails(config.mails)[mails:], record, marker)),
         ("artifacts", lambda: say(f"{len(names)} artifacts, {check_sums(folder)} of them hashed again and equal")),
         ("findings", lambda: check_findings(evidence.answer_key, folder)),
         ("account", lambda: check_account(config, before, request)),

@@ -20,7 +20,7 @@ from lab.content.container_base import ensure_container_base
 
 RECIPE = "1"  # raise it when the recipe below changes
 CONTAINERFILE = "roles/toolbox/files/image/Containerfile"
-CONTEXT = ["roles/toolbox/files/image", "plugins/module_utils/forensics", "pyproject.toml", "README.md", "LICENSE"]
+CONTEXT = ["roles/toolbox/files/image", "plugins/module_utils/forensics", "pyproject.toml", "LICENSE"]
 BASE_IMAGE = "localhost/lab-debian:12"
 IMAGE_NAME = "analyst-tools"
 
