@@ -19,7 +19,8 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-SECONDS_BETWEEN_LINES = 10.0
+# Work reports every eight seconds (see `slice`), so that a line is never more than ten seconds away.
+SECONDS_BETWEEN_LINES = 7.5
 LOWEST_PERCENT_FOR_AN_ESTIMATE = 2
 
 

@@ -1,0 +1,126 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a request stands, and what follows from it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from ansible_collections.dfir.aws.plugins.filter.settlement import (
+    STEPS,
+    interrupted,
+    last_steps,
+    outcome,
+    problem,
+    removed,
+    seconds_until,
+    settlement,
+    tick,
+    timed_steps,
+)
+
+HOST = {"instance_id": "i-1", "address": "10.0.0.5", "deadline": "2026-11-21T00:00:00Z"}
+GOOD = settlement({"snapshot_result": {"id": "snap-1"}, "analysis_host_result": HOST}, {
+    "analysis_host_reach_result": {"reached": True}, "evidence_result": {"a": 1}, "toolbox_result": {"a": 1},
+    "analyst_access_result": {"a": 1}, "forensics_result": {"started": True}})
+
+
+def facts(upto: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What controller and host know when every step up to (and without) `upto` has gone well."""
+    names = list(STEPS)[:list(STEPS).index(upto)]
+    controller = {STEPS[name]: {"x": 1} for name in names if name == "snapshot"}
+    controller |= {"analysis_host_result": HOST} if "analysis_host" in names else {}
+    return controller, {STEPS[name]: {"x": 1} for name in names if name not in ("snapshot", "analysis_host")}
+
+
+def test_success_is_proven_by_every_step() -> None:
+    assert not GOOD["failed"] and GOOD["step"] == "" and not GOOD["terminate"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_p61_a_step_without_a_fact_is_a_failure_even_when_nobody_said_so(step: str) -> None:
+    result = settlement(*facts(step))
+    assert result["failed"] and result["step"] == step and result["reason"]
+
+
+def test_p62_no_host_at_all_is_a_failure() -> None:
+    assert settlement({"snapshot_result": {"id": "x"}, "analysis_host_result": HOST}, {})["step"] == "connection"
+
+
+def test_the_reason_is_the_failed_tasks_own_sentence() -> None:
+    controller, host = facts("evidence")
+    error = problem({"msg": "Volume vol-1 is not there"}, "Mount")
+    result = settlement(controller, {**host, "analyze_request_problem": error})
+    assert (result["step"], result["task"], result["reason"]) == ("evidence", "Mount", "Volume vol-1 is not there")
+
+
+@pytest.mark.parametrize(("step", "ends"), [("snapshot", False), ("analysis_host", False), ("connection", False),
+                                            ("evidence", False), ("toolbox", True), ("analyst_access", False),
+                                            ("forensics", True)])
+def test_only_a_host_without_working_tools_is_ended(step: str, ends: bool) -> None:
+    result = settlement(*facts(step))
+    assert result["terminate"] is ends and result["closed"] is ends
+    assert ("attempt" in result["next_step"]) is ends
+
+
+def test_a_host_that_ended_before_is_settled_and_not_failed() -> None:
+    result = settlement({"snapshot_result": {"id": "x"}, "analysis_host_result": {**HOST, "ended": True}}, {})
+    assert not result["failed"] and result["ended"]
+
+
+def test_problem_tells_loops_and_commands() -> None:
+    assert problem({"results": [{"failed": False, "msg": "fine"}, {"failed": True, "msg": "A"},
+                                {"failed": True, "msg": "B"}], "msg": "One or more items failed"})["message"] == "A B"
+    command = {"msg": "non-zero return code", "stderr": "x\nError: no registry"}
+    assert problem(command)["message"] == "Error: no registry"
+    assert "job output" in problem({})["message"]
+
+
+@pytest.mark.parametrize(("marker", "mode", "failed", "how"), [
+    ({"outcome": "complete"}, "automatic", False, "complete"),
+    ({"outcome": "ended"}, "manual", False, "ended"),
+    ({"outcome": "timeout"}, "manual", False, "timeout"),
+    ({"outcome": "timeout", "missing": ["vol-1p1.plaso"]}, "automatic", True, "timeout"),
+    ({"outcome": "incomplete"}, "automatic", True, "incomplete"),
+    ({"outcome": "'; rm -rf"}, "automatic", True, "incomplete"),
+    (None, "automatic", True, "incomplete"),
+])
+def test_outcome(marker: dict[str, Any] | None, mode: str, failed: bool, how: str) -> None:
+    result = outcome({"marker": marker, "outcome": "ended"}, GOOD, {"mode": mode})
+    assert result["failed"] is failed and result["outcome"] == how and result["closed"]
+    if marker and marker.get("missing"):
+        assert "vol-1p1.plaso" in result["reason"]
+
+
+def test_p46_what_could_not_be_removed_fails_the_request_and_keeps_it_open() -> None:
+    result = outcome({"marker": {"outcome": "complete"}}, GOOD, {"mode": "automatic"}, [{"id": "sg-1", "type": "x"}])
+    assert result["failed"] and "sg-1" in result["reason"] and not result["closed"]
+
+
+def test_a_failed_settlement_can_be_run_again() -> None:
+    result = interrupted(problem({"msg": "throttled"}), GOOD)
+    assert result["failed"] and result["step"] == "settle" and not result["closed"] and not result["terminate"]
+
+
+def test_removed_is_what_existed_and_does_not() -> None:
+    before = [{"type": "role", "id": "a"}, {"type": "security-group", "id": "b"}]
+    assert removed(before, before[1:]) == [{"type": "role", "id": "a"}]
+
+
+def test_the_clock_gives_each_step_its_time_and_its_fact() -> None:
+    clock = [{"name": "request", "at": "2026-11-20T10:00:00Z"}, {"name": "snapshot", "at": "2026-11-20T10:00:09Z"}]
+    assert timed_steps(clock, {"snapshot_result": {"id": "snap-1"}}) == [
+        {"name": "snapshot", "started_at": "2026-11-20T10:00:00Z", "ended_at": "2026-11-20T10:00:09Z",
+         "details": {"id": "snap-1"}}]
+    assert timed_steps(tick([], "request"), {}) == [] and len(tick(clock, "x")) == 3 and len(clock) == 2
+    failed = last_steps(clock, {"failed": True, "step": "results", "reason": "no"}, {})
+    assert failed[-1] == {"name": "results", "outcome": "failed", "details": {"reason": "no"}}
+
+
+def test_seconds_until() -> None:
+    moment = (datetime.now(timezone.utc) + timedelta(seconds=100)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert 158 <= seconds_until(moment, 60) <= 160
+    assert seconds_until("2020-01-01T00:00:00Z") == 1
