@@ -170,12 +170,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--prefix", default="\0", help="key prefix below which new artifacts are expected")
     parser.add_argument("--record", default="", help="key of the record that is expected")
+    parser.add_argument("--expect", action="append", default=[], help="name of an artifact below the prefix")
     options = parser.parse_args(argv)
     things = account(load())
     if options.action == "save":
         save(things, options.file)
         return 0
-    return 0 if report(saved(options.file), things, artifact_prefix=options.prefix, record_key=options.record) else 1
+    held = report(saved(options.file), things, artifact_prefix=options.prefix, record_key=options.record)
+    for name in options.expect:
+        if not any(thing.kind == "object" and thing.id.endswith(f"/{options.prefix}{name}") for thing in things):
+            print(f"  MISSING: {options.prefix}{name}")
+            held = False
+    return 0 if held else 1
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ BOUNDARY = "dfir-analysis-host-boundary"
 KEY_ALIAS = "alias/dfir-evidence"
 KEY_SECRET = "dfir/controller-ssh-key"  # noqa: S105  a name
 ANALYST_PARAMETER = "/dfir/analysts/alice/public_key"
-EVIDENCE_TOKEN = "dfir-lab-evidence-1"  # noqa: S105  an idempotency token: it fixes the snapshot's id
+# Where the evidence lies, each with the idempotency token that fixes the snapshot's id: in another region than the
+# analysis, and in the same.
+EVIDENCE = {EVIDENCE_REGION: "dfir-lab-evidence-1", ANALYSIS_REGION: "dfir-lab-evidence-2"}
 POLICIES = CHECKOUT / "docs" / "iam"
 
 
@@ -137,21 +139,20 @@ def people(settings: LabConfig) -> None:
     ssm.put_parameter(Name=ANALYST_PARAMETER, Value=public, Type="String", Overwrite=True)
 
 
-def evidence_snapshot(settings: LabConfig, say: Callable[[str], None]) -> str:
-    """The evidence disk as a snapshot of another region; built once, uploaded over EBS direct."""
+def evidence_snapshot(settings: LabConfig, region: str, say: Callable[[str], None]) -> str:
+    """The evidence disk as a snapshot of a region; built once, uploaded over EBS direct."""
     from lab.aws.rooms import snapshot_id
     from lab.evidence.image import ensure_image
     from lab.evidence.upload import upload
 
-    name = snapshot_id(EVIDENCE_TOKEN)
-    ec2 = client(settings, "ec2", EVIDENCE_REGION)
+    token = EVIDENCE[region]
+    name = snapshot_id(token)
+    ec2 = client(settings, "ec2", region)
     known = ec2.describe_snapshots(Filters=[{"Name": "snapshot-id", "Values": [name]}])["Snapshots"]
     if known and known[0]["State"] == "completed":
         return name
-    say("preparing the evidence disk (under two minutes the first time, then cached)")
     image = ensure_image(settings.cache, say=say)
-    say(f"uploading the evidence to {EVIDENCE_REGION} by EBS direct")
-    found = upload(image.path, client(settings, "ebs", EVIDENCE_REGION), client_token=EVIDENCE_TOKEN,
+    found = upload(image.path, client(settings, "ebs", region), client_token=token,
                    description="Disk of web-1, taken after an alert", tags={"Name": "evidence"}, say=say)
     if found != name:
         raise LabError(f"the evidence snapshot got the id {found} instead of {name}")
@@ -171,9 +172,6 @@ def seed(settings: LabConfig, *, evidence: bool, say: Callable[[str], None]) -> 
     if not evidence:
         say("no evidence snapshot, as asked (--no-evidence)")
         return
-    try:
-        from lab.evidence.image import ensure_image  # noqa: F401
-    except ImportError:
-        say("no evidence snapshot: lab.evidence is not there")
-        return
-    say(f"evidence: {evidence_snapshot(settings, say)} in {EVIDENCE_REGION}")
+    say("preparing the evidence disk (under two minutes the first time, then cached), uploading it by EBS direct")
+    for region in EVIDENCE:
+        say(f"evidence: {evidence_snapshot(settings, region, say)} in {region}")
