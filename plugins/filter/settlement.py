@@ -29,11 +29,12 @@ def problem(failed: Mapping[str, Any], task: str = "") -> dict[str, str]:
     """What a rescue remembers of a failed task: its name, and the sentence that says why."""
     items = [item for item in failed.get("results") or [] if isinstance(item, Mapping) and item.get("failed")]
     sentences = [str(item.get("msg") or "") for item in items] or [str(failed.get("msg") or "")]
-    said = [sentence for sentence in dict.fromkeys(sentences) if sentence]
+    said = [" ".join(sentence.split()) for sentence in dict.fromkeys(sentences) if sentence]
     error = str(failed.get("stderr") or "").strip()
     if said == ["non-zero return code"] and error:
         said = [error.splitlines()[-1]]
-    return {"task": str(task), "message": " ".join(said) or "the task gave no reason, see the job output"}
+    message = " ".join(said) or "The task gave no reason, see the job output"
+    return {"task": str(task), "message": message if message.endswith((".", "!", "?")) else f"{message}."}
 
 
 def settlement(controller: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:

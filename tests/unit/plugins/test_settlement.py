@@ -54,7 +54,7 @@ def test_the_reason_is_the_failed_tasks_own_sentence() -> None:
     controller, host = facts("evidence")
     error = problem({"msg": "Volume vol-1 is not there"}, "Mount")
     result = settlement(controller, {**host, "analyze_request_problem": error})
-    assert (result["step"], result["task"], result["reason"]) == ("evidence", "Mount", "Volume vol-1 is not there")
+    assert (result["step"], result["task"], result["reason"]) == ("evidence", "Mount", "Volume vol-1 is not there.")
 
 
 @pytest.mark.parametrize(("step", "ends"), [("snapshot", False), ("analysis_host", False), ("connection", False),
@@ -73,9 +73,9 @@ def test_a_host_that_ended_before_is_settled_and_not_failed() -> None:
 
 def test_problem_tells_loops_and_commands() -> None:
     assert problem({"results": [{"failed": False, "msg": "fine"}, {"failed": True, "msg": "A"},
-                                {"failed": True, "msg": "B"}], "msg": "One or more items failed"})["message"] == "A B"
+                                {"failed": True, "msg": "B"}], "msg": "One or more items failed"})["message"] == "A B."
     command = {"msg": "non-zero return code", "stderr": "x\nError: no registry"}
-    assert problem(command)["message"] == "Error: no registry"
+    assert problem(command)["message"] == "Error: no registry."
     assert "job output" in problem({})["message"]
 
 
