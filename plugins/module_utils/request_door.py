@@ -17,8 +17,9 @@ from typing import Any
 from .registry import Refused
 from .request_fields import NAMES, Problem
 
-# Roles read inputs and set facts that start with their names; so does the playbook, and the host's variables.
-ROLES = ("request", "snapshot", "analysis_host", "evidence", "toolbox", "analyst_access", "forensics", "notify",
+# Roles read inputs and set facts that start with their names; so does the playbook, and the host's variables. A test
+# holds this list against the roles and playbooks that there are.
+ROLES = ("request", "snapshot", "analysis_host", "evidence", "toolbox", "analyst", "forensics", "notify", "settle",
          "analyze_request")
 OWN = re.compile(rf"(?:{'|'.join(ROLES)})(?:_.*)?|__.*", re.DOTALL)
 PLATFORM = re.compile(r"(?:awx|tower)_.*", re.DOTALL)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from copy import deepcopy
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.dfir.aws.plugins.module_utils import registry, request_door, request_fields, request_spec
 from ansible_collections.dfir.aws.plugins.module_utils.registry import Caller, Refused, RegistryError
 
+ROOT = Path(__file__).resolve().parents[3]
 ARN = "arn:aws:iam::123456789012:user/dfir-controller"
 CLI = Caller("cli", "dfir-controller", ARN, "123456789012")
 
@@ -189,10 +192,33 @@ def test_p44_a_job_is_one_only_with_the_platforms_environment() -> None:
 
 
 @pytest.mark.parametrize("role", ["request", "snapshot", "analysis_host", "evidence", "toolbox", "analyst_access",
-                                  "forensics", "notify", "analyze_request"])
+                                  "forensics", "notify", "settle", "analyze_request"])
 def test_p63_results_and_inputs_of_every_role_are_refused(role: str) -> None:
     for name in (role, f"{role}_result", f"{role}_anything", f"__{role}_internal"):
         assert [problem.field for problem in request_door.refused_names({name: 1}, on_platform=True)] == [name]
+
+
+def names_in(tree: Any) -> set[str]:
+    """Variables that a task list or a play gives a value: set_fact, vars, register, add_host."""
+    if isinstance(tree, list):
+        return {name for item in tree for name in names_in(item)}
+    if not isinstance(tree, dict):
+        return set()
+    found = {name for value in tree.values() for name in names_in(value)}
+    for key in ("ansible.builtin.set_fact", "vars", "ansible.builtin.add_host", "analysis_host_variables"):
+        found |= set(tree.get(key) or {}) if isinstance(tree.get(key), dict) else set()
+    return found | ({tree["register"]} if "register" in tree else set()) - {"name", "groups", "cacheable"}
+
+
+def test_p63_whatever_roles_and_playbooks_set_is_refused() -> None:
+    files = [*ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")]
+    assert len(files) > 20
+    names = {name for file in files for name in names_in(yaml.safe_load(file.read_text(encoding="utf-8")))}
+    for folder in ROOT.glob("roles/*/defaults/main.yml"):
+        names |= {folder.parents[1].name, *(yaml.safe_load(folder.read_text(encoding="utf-8")) or {})}
+    assert {"settle_standing", "analyst_key", "analyze_request_problem", "__snapshot_choice"} <= names
+    refused = {problem.field for problem in request_door.refused_names(dict.fromkeys(names), on_platform=True)}
+    assert names - refused - set(request_fields.NAMES) - {"name", "groups"} == set()
 
 
 def test_p63_other_peoples_names_and_all_fields_may_come() -> None:
