@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import io
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -139,71 +136,12 @@ def _understand_s3(call: Call, request: Any) -> None:
         call.params["Key"] = key
 
 
-def _dechunk(body: bytes) -> tuple[bytes, dict[str, str]]:
-    """Decode aws-chunked: data, and the trailing headers."""
-    data, rest = bytearray(), memoryview(body)
-    offset = 0
-    while True:
-        end = body.find(b"\r\n", offset)
-        if end < 0:
-            raise Refused(400, "IncompleteBody", "The chunked body ends without its last chunk.")
-        size = int(bytes(rest[offset:end]).split(b";")[0], 16)
-        offset = end + 2
-        if size == 0:
-            break
-        data += rest[offset:offset + size]
-        offset += size + 2
-    trailers = {}
-    for line in body[offset:].decode("latin-1").split("\r\n"):
-        name, separator, value = line.partition(":")
-        if separator:
-            trailers[name.strip().lower()] = value.strip()
-    return bytes(data), trailers
+def for_moto(call: Call, environ: Mapping[str, Any],
+             adapt: Callable[[Call, dict[str, str]], None] | None = None) -> dict[str, Any]:
+    """The environment that moto gets: plain body, presigned parameters turned into a header that it understands.
 
-
-def checksums(call: Call) -> None:
-    """Check what the client says about its own body, as S3 does, and leave the body plain."""
-    declared = call.headers.get("x-amz-content-sha256", "")
-    if declared.startswith("STREAMING-"):
-        call.body, trailers = _dechunk(call.body)
-        call.headers.update({k: v for k, v in trailers.items() if k.startswith("x-amz-checksum-")})
-        expected = call.headers.get("x-amz-decoded-content-length")
-        if expected is not None and int(expected) != len(call.body):
-            raise Refused(400, "IncompleteBody", "The body is not as long as x-amz-decoded-content-length says.")
-        encodings = [e for e in call.headers.pop("content-encoding", "").split(",")
-                     if e.strip() not in ("", "aws-chunked")]
-        if encodings:
-            call.headers["content-encoding"] = ",".join(encodings)
-    elif declared and declared != sigv4.UNSIGNED and declared != hashlib.sha256(call.body).hexdigest():
-        raise Refused(400, "XAmzContentSHA256Mismatch",
-                      "The provided 'x-amz-content-sha256' header does not match what was computed.")
-    if "content-md5" in call.headers:
-        digest = base64.b64encode(hashlib.md5(call.body, usedforsecurity=False).digest()).decode()
-        if digest != call.headers["content-md5"]:
-            raise Refused(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
-    for name in ("sha256", "sha1", "crc32"):
-        value = call.headers.get(f"x-amz-checksum-{name}")
-        if value is None or call.operation not in ("PutObject", "UploadPart"):
-            continue
-        try:
-            base64.b64decode(value, validate=True)
-        except binascii.Error:
-            raise Refused(400, "InvalidRequest", f"Value for x-amz-checksum-{name} header is invalid.") from None
-        if value != digest_of(name, call.body):
-            raise Refused(400, "BadDigest", f"The {name.upper()} you specified did not match the calculated checksum.")
-
-
-def digest_of(name: str, body: bytes) -> str:
-    """A checksum as S3 writes it: base64 of the digest."""
-    if name == "crc32":
-        return base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
-    if name == "sha1":
-        return base64.b64encode(hashlib.sha1(body, usedforsecurity=False).digest()).decode()
-    return base64.b64encode(hashlib.sha256(body).digest()).decode()
-
-
-def for_moto(call: Call, environ: Mapping[str, Any]) -> dict[str, Any]:
-    """The environment that moto gets: plain body, presigned parameters turned into a header it understands."""
+    `adapt` may change header fields.
+    """
     out = {name: value for name, value in environ.items() if not name.startswith("HTTP_")}
     headers = dict(call.headers)
     headers.pop("transfer-encoding", None)
@@ -218,15 +156,8 @@ def for_moto(call: Call, environ: Mapping[str, Any]) -> dict[str, Any]:
         # The gate has decided that everybody may; moto has rules of its own for unsigned requests, and they are wrong.
         headers["authorization"] = ("AWS4-HMAC-SHA256 Credential=ANONYMOUS00000000000/20260101/us-east-1/s3/"
                                     "aws4_request, SignedHeaders=host, Signature=none")
-    if call.operation in ("PutObject", "UploadPart") and "x-amz-sdk-checksum-algorithm" not in headers:
-        given = [n for n in headers if n.startswith("x-amz-checksum-") and n not in (
-            "x-amz-checksum-algorithm", "x-amz-checksum-mode", "x-amz-checksum-type")]
-        if given:
-            headers["x-amz-sdk-checksum-algorithm"] = given[0].rsplit("-", 1)[1].upper()
-    if headers.get("x-amz-content-sha256", "").startswith("STREAMING-"):
-        headers["x-amz-content-sha256"] = sigv4.UNSIGNED
-        headers.pop("x-amz-decoded-content-length", None)
-        headers.pop("x-amz-trailer", None)
+    if adapt is not None:
+        adapt(call, headers)
     # moto takes the region from a user agent that names one; only the signature counts.
     headers["user-agent"] = headers.get("user-agent", "").replace("region/", "region-")
     for name, value in headers.items():

@@ -13,7 +13,7 @@ from typing import Any
 from lab.config import ACCOUNT
 from lab.contracts import Refused
 
-from . import calls, ec2_groups, moto_app, needs, policy, principals, refusals, sigv4
+from . import calls, ec2_groups, moto_app, needs, policy, principals, refusals, s3_checksums, sigv4
 from .calls import Call
 from .conditions import CannotEvaluate
 from .needs_s3 import arn as s3_arn
@@ -22,7 +22,6 @@ from .principals import Principal
 
 LOG = logging.getLogger("lab.aws")
 ALWAYS = {"sts:GetCallerIdentity"}
-WRITES_PART = {"PutObject": "x-amz-checksum-", "UploadPart": "x-amz-checksum-"}
 
 
 def identify(call: Call) -> Principal:
@@ -127,8 +126,8 @@ class Gate:
                     raise denied(call.service, caller, need, result.reason)
             refusals.check(call)
             if call.service == "s3":
-                calls.checksums(call)
                 self._preconditions(call)
+                s3_checksums.check(call)
             moto_app.CALL.kms_refusal = self._kms(call, caller, known, base)
             return self._serve(call, caller, known, base, environ, start_response)
 
@@ -141,7 +140,8 @@ class Gate:
             return lambda data: None
 
         try:
-            result = self._app(calls.for_moto(call, environ), keep)
+            adapt = s3_checksums.for_moto if call.service == "s3" else None
+            result = self._app(calls.for_moto(call, environ, adapt), keep)
             body = b"".join(result)
         except Refused:
             raise
@@ -151,7 +151,9 @@ class Gate:
         if call.service == "ec2" and status.startswith("2") and not call.operation.startswith("Describe"):
             ec2_groups.refresh(call.region)
         if call.service == "s3":
-            headers = self._s3_answer(call, caller, known, base, status, headers)
+            self._hide_missing(call, caller, known, base, status)
+            if status.startswith("2"):
+                headers, body = s3_checksums.answer(call, headers, body)
         start_response(status, headers)
         return [body]
 
@@ -170,21 +172,14 @@ class Gate:
             raise Refused(404, "NoSuchKey", "The specified key does not exist.")
 
     @staticmethod
-    def _s3_answer(call: Call, caller: Principal, known: policy.PolicySet, base: dict[str, list[str]], status: str,
-                   headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    def _hide_missing(call: Call, caller: Principal, known: policy.PolicySet, base: dict[str, list[str]],
+                      status: str) -> None:
+        """Who may not list a bucket does not learn which keys are missing from it."""
         if status.startswith("404") and call.operation in ("GetObject", "HeadObject"):
-            # Who may not list a bucket does not learn which keys are missing from it.
             bucket = call.params["Bucket"]
             listing = Need("s3:ListBucket", s3_arn(bucket), base)
             if bucket in moto_app.s3().buckets and not decision(caller, listing, known).allowed:
                 raise denied("s3", caller, listing, "because no identity-based policy allows the s3:ListBucket action")
-        if status.startswith("2") and call.operation in WRITES_PART:
-            names = {name.lower() for name, _ in headers}
-            for name, value in call.headers.items():
-                if name.startswith("x-amz-checksum-") and name not in (
-                        "x-amz-checksum-algorithm", "x-amz-checksum-type") and name not in names:
-                    headers = [*headers, (name, value)]
-        return headers
 
     @staticmethod
     def _kms(call: Call, caller: Principal, known: policy.PolicySet, base: dict[str, list[str]]) -> str | None:

@@ -299,23 +299,6 @@ def test_records_change_by_compare_and_swap_only(guarded: Any) -> None:
     assert guarded.get_object(Bucket=BUCKET, Key=key, IfMatch=changed)["Body"].read() == b"2"
 
 
-def test_p40_checksums_are_compared_and_answered(guarded: Any) -> None:
-    import base64
-    import hashlib
-
-    body = b"artifact" * 1000
-    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
-    answer = guarded.put_object(Bucket=BUCKET, Key="INC-1/c", Body=body, IfNoneMatch="*", ChecksumSHA256=digest)
-    assert answer["ChecksumSHA256"] == digest
-    head = guarded.head_object(Bucket=BUCKET, Key="INC-1/c", ChecksumMode="ENABLED")
-    assert head["ChecksumSHA256"] == digest
-    wrong = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
-    assert code(guarded.put_object, Bucket=BUCKET, Key="INC-1/d", Body=body, IfNoneMatch="*",
-                ChecksumSHA256=wrong) == "BadDigest"
-    answer = guarded.put_object(Bucket=BUCKET, Key="INC-1/e", Body=body, IfNoneMatch="*", ChecksumAlgorithm="SHA256")
-    assert answer["ChecksumSHA256"] == digest
-
-
 def test_the_published_controller_policy_allows_its_own_work_and_no_more(kit: Kit) -> None:
     iam = kit.client("iam")
     iam.put_user_policy(UserName="dfir-controller", PolicyName="p",
