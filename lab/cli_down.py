@@ -11,6 +11,7 @@ import os
 from lab import sweep
 from lab.cli_client import LabError
 from lab.config import LabConfig
+from lab.hosts import teardown
 
 
 def down(settings: LabConfig, _: argparse.Namespace) -> int:
@@ -19,7 +20,7 @@ def down(settings: LabConfig, _: argparse.Namespace) -> int:
     if not left:
         print(f"lab: nothing of {settings.state} is left; nothing to do")
         return 0
-    if os.geteuid() != 0 and (sweep.namespaces(settings) or any(
+    if os.geteuid() != 0 and (teardown.namespaces(settings) or any(
             not os.access(path, os.W_OK) for path in [settings.state] if path.exists())):
         raise LabError("this lab was started as root: run `make lab-down`, or `python -m lab down` as root")
     print(f"lab: stopping {settings.state}", flush=True)

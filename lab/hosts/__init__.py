@@ -7,6 +7,5 @@ from __future__ import annotations
 
 from lab.hosts.backend import Hosts
 from lab.hosts.processes import HostError
-from lab.hosts.teardown import leftovers, teardown
 
-__all__ = ["HostError", "Hosts", "leftovers", "teardown"]
+__all__ = ["HostError", "Hosts"]

@@ -17,7 +17,8 @@ from typing import Any
 
 from lab import config
 from lab.contracts import Credentials, Fault, HostSpec, InstanceMetadata, Rule
-from lab.hosts import Hosts, teardown
+from lab.hosts import Hosts
+from lab.hosts.teardown import teardown
 from lab.imds import ImdsServer
 from lab.network import Network
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from lab.hosts import mounts
+
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
@@ -85,7 +87,8 @@ def forget_machine(name: str) -> None:
 def start(
     *, name: str, hostname: str, image: Path, folder: Path, namespace: Path, console: Path, cgroup: str
 ) -> subprocess.Popen[bytes]:
-    """Boot a container on an overlay of `image`. Its mounts live in a namespace of their own and end with it."""
+    """Boot a container on an overlay of `image`. Its mounts live in a namespace of their own and end with it, and that
+    namespace keeps no mount of the machine's but those that it needs."""
     for part in ("upper", "work", "root", "containers"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     make_cgroups(cgroup)
@@ -98,13 +101,15 @@ def start(
         # What container engines inside want: to set up the network namespaces of their own, and some system calls.
         "--capability=CAP_NET_ADMIN", "--system-call-filter=add_key keyctl bpf",
     ]
-    enter = " && ".join([f"echo $$ > {shlex.quote(str(group / 'cgroup.procs'))}" for group in cgroup_folders(cgroup)])
+    enter = [f"echo $$ > {shlex.quote(str(group / 'cgroup.procs'))}" for group in cgroup_folders(cgroup)]
     overlay = f"lowerdir={image},upperdir={folder / 'upper'},workdir={folder / 'work'}"
-    script = (f"{enter} && mount -t overlay -o {shlex.quote(overlay)} overlay {shlex.quote(str(folder / 'root'))} "
-              f"&& exec {shlex.join(nspawn)}")
+    drop = [f"umount --lazy {shlex.quote(str(point))} 2>/dev/null || true"
+            for point in mounts.foreign([image, folder, namespace])]
+    script = "\n".join(["set -e", *enter, *drop, f"mount -t overlay -o {shlex.quote(overlay)} overlay "
+                        f"{shlex.quote(str(folder / 'root'))}", f"exec {shlex.join(nspawn)}"])
     with console.open("ab") as output:
         return subprocess.Popen(
-            ["nsenter", f"--net={namespace}", "unshare", "--mount", "--propagation", "private", "sh", "-ec", script],
+            ["nsenter", f"--net={namespace}", "unshare", "--mount", "--propagation", "private", "sh", "-c", script],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
                  "SYSTEMD_LOG_LEVEL": "warning"})

@@ -17,9 +17,10 @@ import pytest
 
 from lab import config
 from lab.contracts import HostSpec
-from lab.hosts import leftovers, teardown
 from lab.hosts.bench import INSTANCE, SSH_FROM_CONTROLLER, Bench, ListedFaults, make_disk
 from lab.hosts.devices import by_id_name, loops_below
+from lab.hosts.processes import members
+from lab.hosts.teardown import leftovers, teardown
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: boots hosts")
 VOLUME = "vol-0fedcba9876543210"
@@ -162,6 +163,28 @@ def test_hosts_do_not_share_fate(bench: Bench) -> None:
     bench.hosts.forget(SECOND)
     assert exits == [(SECOND, "stopped")]
     assert bench.run("systemctl is-active same").strip() == "active"
+
+
+def test_a_host_holds_on_to_no_disk_of_the_machine(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What was mounted when the host booted can be unmounted for good while it runs."""
+    place = tmp_path_factory.mktemp("somebodys")
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(place)], check=True)
+    try:
+        bench.boot()
+        bench.wait_for_ssh()
+        holders = [entry for entry in Path("/proc").glob("[0-9]*/mountinfo") if str(place) in read_or_empty(entry)]
+        pids = {int(entry.parent.name) for entry in holders}
+        assert pids & set(members(f"{bench.config.netns}/{INSTANCE}")) == set()
+        assert os.getpid() in pids  # the machine itself still has it
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def read_or_empty(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # the process ended meanwhile
+        return ""
 
 
 def test_lab_that_was_killed_is_taken_down(tmp_path: Path) -> None:

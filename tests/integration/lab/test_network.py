@@ -17,8 +17,8 @@ import pytest
 
 from lab import config
 from lab.contracts import Rule
-from lab.hosts import leftovers, teardown
 from lab.hosts.bench import ADDRESS, INSTANCE, SSH_FROM_CONTROLLER, OneInstance
+from lab.hosts.teardown import leftovers, teardown
 from lab.imds import ImdsServer
 from lab.network import Network, NetworkError, netns
 

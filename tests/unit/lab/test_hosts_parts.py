@@ -11,7 +11,8 @@ from lab.config import LabConfig
 from lab.contracts import Rule
 from lab.hosts.backend import without_port
 from lab.hosts.devices import by_id_name, loops_below
-from lab.hosts.teardown import leftovers, mounts_below
+from lab.hosts.mounts import below, foreign
+from lab.hosts.teardown import leftovers
 
 ANY = "0.0.0.0/0"
 
@@ -35,9 +36,22 @@ def test_mounts_below_a_folder_come_innermost_first(tmp_path: Path) -> None:
     line = "36 35 98:0 / {} rw,noatime master:1 - ext4 /dev/root rw\n"
     points = ["/", "/lab", "/lab/a", r"/lab/a/with\040space", "/laboratory"]
     table.write_text("".join(line.format(point) for point in points))
-    assert mounts_below(Path("/lab"), table) == [Path("/lab/a/with space"), Path("/lab/a"), Path("/lab")]
+    assert below(Path("/lab"), table) == [Path("/lab/a/with space"), Path("/lab/a"), Path("/lab")]
 
 
 def test_a_lab_that_never_was_left_nothing(tmp_path: Path) -> None:
     assert leftovers(LabConfig(state=tmp_path / "never", cache=tmp_path)) == []
     assert loops_below(tmp_path) == []
+
+
+def test_a_host_keeps_no_mounts_but_those_it_needs(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    rows = {"/": "ext4", "/proc": "proc", "/sys/fs/cgroup": "cgroup2", "/dev/shm": "tmpfs", "/run": "tmpfs",
+            "/run/lock": "tmpfs", "/run/netns": "tmpfs", "/run/netns/own": "nsfs", "/run/netns/other": "nsfs",
+            "/var": "xfs", "/var/cache": "xfs", "/usr": "ext4", "/mnt/disk": "ext4", "/mnt/disk/deep": "xfs",
+            "/srv/lab/hosts/other": "overlay", "/home": "ext4"}
+    table.write_text("".join(f"36 35 98:0 / {point} rw shared:1 - {kind} x rw\n" for point, kind in rows.items()))
+    needed = [Path("/var/cache/dfir-aws/image"), Path("/srv/lab/hosts/i-1"), Path("/run/netns/own")]
+    assert {str(point) for point in foreign(needed, table)} == {
+        "/run/netns/other", "/mnt/disk", "/mnt/disk/deep", "/srv/lab/hosts/other", "/home"}
+    assert foreign(needed, table)[0] in (Path("/mnt/disk/deep"), Path("/srv/lab/hosts/other"))  # innermost first
