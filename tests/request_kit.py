@@ -17,7 +17,8 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
+
+from tests.plain_aws import plain_aws
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = ROOT / "tests" / "unit" / "plugins" / "data" / "hostile_inputs.yml"
@@ -58,11 +59,8 @@ def analysts() -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
     """The URL of an AWS that knows no policies."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with plain_aws() as running:
+        yield running.url
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.dfir.aws.plugins.module_utils.forensics import analyze, plaso_run, scan, steps, validate
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Evidence, Partition
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.tools import ToolError, run
@@ -247,10 +249,7 @@ def test_validation_fails_when_a_tool_says_something_else(tool: str, samples: Pa
 
 def test_plaso_filter_lines_do_not_overlap_in_the_log_folder() -> None:
     """Each part between slashes is an expression of its own; what two lines match, plaso reads twice."""
-    import re
-
-    lines = [line[3:].strip("'") for line in (IMAGE / "plaso/filter_linux.yaml").read_text().splitlines()
-             if line.startswith("- ")]
+    lines = yaml.safe_load((IMAGE / "plaso/filter_linux.yaml").read_text())["paths"]
 
     def matches(line: str, path: str) -> bool:
         parts, names = line.split("/")[1:], path.split("/")[1:]

@@ -22,7 +22,8 @@ from ansible_collections.dfir.aws.plugins.module_utils.forensics.s3_put import U
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.upload import Folders, State, Uploader, object_name
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.watchdog import Request
 from botocore.config import Config
-from moto.server import ThreadedMotoServer
+
+from tests.plain_aws import plain_aws
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=timezone.utc)
 BUCKET, PREFIX = "dfir-artifacts", "INC-1/snap-0123456789abcdef0/"
@@ -31,11 +32,8 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with plain_aws() as running:
+        yield running.url
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import urllib.request
@@ -15,27 +16,29 @@ import boto3
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from tests.plain_aws import PlainAws, plain_aws
+
 REGION = "eu-west-1"
 REQUEST = "0123456789abcdef"
 TAGS = {"dfir:request": REQUEST, "dfir:expires": "2026-12-01T00:00:00Z", "Name": f"dfir-{REQUEST}"}
 KEYS = {"access_key": "test", "secret_key": "test", "region": REGION}
 ED25519 = ("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIJ0Zb8cLDeuEZkWBBBlHq0hNjtG7zS4kf6kV0WJQ1F7u")
+# One session for all tests: reading the services' models takes longer than the calls.
+SESSION = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name=REGION)
 Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """moto's server on a free port of the loopback."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-    from moto.server import ThreadedMotoServer  # after the setting above
+def moto() -> Iterator[PlainAws]:
+    """An AWS of these tests' own."""
+    with plain_aws() as running:
+        yield running
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-    patch.undo()
+
+@pytest.fixture(scope="module")
+def endpoint(moto: PlainAws) -> str:
+    """Where it answers."""
+    return moto.url
 
 
 @pytest.fixture
@@ -44,9 +47,9 @@ def aws(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[st
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
+    @functools.lru_cache
     def client(service: str, region: str = REGION) -> Any:
-        return boto3.client(service, region_name=region, endpoint_url=endpoint, aws_access_key_id="test",
-                            aws_secret_access_key="test")
+        return SESSION.client(service, region_name=region, endpoint_url=endpoint)
 
     urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).read()
     yield client
@@ -65,13 +68,6 @@ def run(endpoint: str, capsys: pytest.CaptureFixture[str]) -> Run:
         return json.loads(capsys.readouterr().out)
 
     return call
-
-
-def backend(region: str = REGION) -> Any:
-    from moto.core.models import DEFAULT_ACCOUNT_ID
-    from moto.ec2.models import ec2_backends
-
-    return ec2_backends[DEFAULT_ACCOUNT_ID][region]
 
 
 @pytest.fixture
@@ -97,15 +93,14 @@ class TestWait:
         assert result["reached"] and result["state"] == "completed"
         assert result["snapshot"]["VolumeSize"] == 8
 
-    def test_a_pending_snapshot_reports_its_percentage(self, run: Run, snapshot: str) -> None:
-        found = backend().snapshots[snapshot]
-        found.status = "pending"
+    def test_a_pending_snapshot_reports_its_percentage(self, run: Run, snapshot: str, moto: PlainAws) -> None:
+        moto.set("snapshots", snapshot, status="pending")
         result = run("aws_wait", kind="snapshot", id=snapshot, slice=0.2, interval=0.05)
         assert not result["reached"] and result["state"] == "pending" and result["percent"] is not None
 
-    def test_p35_late_error_of_a_copy_fails_with_awss_own_message(self, run: Run, snapshot: str) -> None:
-        found = backend().snapshots[snapshot]
-        found.status, found.state_message = "error", "Given key ID is not accessible"
+    def test_p35_late_error_of_a_copy_fails_with_the_message_of_aws(
+            self, run: Run, snapshot: str, moto: PlainAws) -> None:
+        moto.set("snapshots", snapshot, status="error", state_message="Given key ID is not accessible")
         result = run("aws_wait", kind="snapshot", id=snapshot)
         assert result["failed"] and snapshot in result["msg"] and "state error" in result["msg"]
 
@@ -136,8 +131,8 @@ class TestWait:
         result = run("aws_wait", kind="instance_terminated", id=instance)
         assert result["failed"] and "shutdown behavior" in result["msg"]
 
-    def test_check_mode_looks_once_and_does_not_wait(self, run: Run, snapshot: str) -> None:
-        backend().snapshots[snapshot].status = "pending"
+    def test_check_mode_looks_once_and_does_not_wait(self, run: Run, snapshot: str, moto: PlainAws) -> None:
+        moto.set("snapshots", snapshot, status="pending")
         result = run("aws_wait", check=True, kind="snapshot", id=snapshot, slice=60)
         assert not result["reached"] and not result["changed"]
 
@@ -250,7 +245,6 @@ class TestAttachment:
         return aws("ec2").create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"]
 
     def test_p25_attached_volume_is_deleted_with_the_host(self, run: Run, aws: Any, volume: str, instance: str) -> None:
-        backend().get_volume(volume)
         result = run("ec2_volume_attachment", volume_id=volume, instance_id=instance)
         assert result["changed"] and result["device_name"] == "/dev/sdf"
         assert result["attachment_state"] in ("attached", "in-use")
@@ -309,19 +303,19 @@ class TestSnapshotVolume:
         assert run("ec2_snapshot_volume", check=True, **arguments)["changed"]
         assert len(aws("ec2").describe_volumes()["Volumes"]) == before
 
-    def test_tags_that_cannot_be_found_again_are_refused(self, run: Run, snapshot: str) -> None:
+    def test_tags_that_cannot_be_found_again_are_refused(self, run: Run, snapshot: str, moto: PlainAws) -> None:
         result = run("ec2_snapshot_volume", snapshot_id=snapshot, availability_zone=f"{REGION}a", tags={"Name": "x"})
         assert result["failed"] and "dfir:request" in result["msg"]
 
 
 class TestImage:
     @pytest.fixture
-    def image(self, aws: Callable[..., Any]) -> Callable[..., str]:
+    def image(self, aws: Callable[..., Any], moto: PlainAws) -> Callable[..., str]:
         def make(name: str, architecture: str = "x86_64") -> str:
             identifier = aws("ec2").register_image(
                 Name=name, Architecture=architecture, RootDeviceName="/dev/xvda",
                 BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8}}])["ImageId"]
-            backend().amis[identifier].architecture = architecture  # which moto forgets
+            moto.set("amis", identifier, architecture=architecture)  # which moto forgets
             return identifier
         return make
 
