@@ -81,7 +81,7 @@ options:
   slice:
     description: After how many seconds the module reports to the action, even when nothing has happened.
     type: float
-    default: 8
+    default: 6
 attributes:
   check_mode:
     description: Looks once, does not wait, and does not fail when the end is not reached.
@@ -231,7 +231,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "record": {"type": "dict"},
     "elapsed": {"type": "float", "default": 0},
     "seen": {"type": "bool", "default": False},
-    "slice": {"type": "float", "default": 8},
+    "slice": {"type": "float", "default": 6},
 }
 REQUIRED_IF = [("kind", kind, ["bucket", "prefix"] if kind == "artifacts" else ["id"]) for kind in KINDS]
 

@@ -19,8 +19,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-# Work reports every eight seconds (see `slice`), so that a line is never more than ten seconds away.
-SECONDS_BETWEEN_LINES = 7.5
+# Work reports every six seconds (`slice` of aws_wait) and a busy controller takes some to start it again: with every
+# report shown, a line is never more than ten seconds away.
+SECONDS_BETWEEN_LINES = 5.5
 LOWEST_PERCENT_FOR_AN_ESTIMATE = 2
 
 
