@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import CHECKOUT, run
 
 from lab import audit
 from lab.config import LabConfig
+from tests.conftest import CHECKOUT, run
 
 TABLE = yaml.safe_load((CHECKOUT / "tests/unit/plugins/data/hostile_inputs.yml").read_text())
 Answers = dict[str, CompletedProcess[str]]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT, run
 
 from lab.config import LabConfig
+from tests.conftest import CHECKOUT, run
 
 # `default` brings a developer's lab up and down; here the `lab` fixture does that.
 SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/molecule.yml")
