@@ -31,7 +31,7 @@ def problem(failed: Mapping[str, Any], task: str = "") -> dict[str, str]:
     sentences = [str(item.get("msg") or "") for item in items] or [str(failed.get("msg") or "")]
     said = [" ".join(sentence.split()) for sentence in dict.fromkeys(sentences) if sentence]
     error = str(failed.get("stderr") or "").strip()
-    if said == ["non-zero return code"] and error:
+    if error and len(said) == 1 and said[0].rstrip(".").endswith("non-zero return code"):  # worded anew in 2.21
         said = [error.splitlines()[-1]]
     message = " ".join(said) or "The task gave no reason, see the job output"
     return {"task": str(task), "message": message if message.endswith((".", "!", "?")) else f"{message}."}

@@ -74,8 +74,9 @@ def test_a_host_that_ended_before_is_settled_and_not_failed() -> None:
 def test_problem_tells_loops_and_commands() -> None:
     assert problem({"results": [{"failed": False, "msg": "fine"}, {"failed": True, "msg": "A"},
                                 {"failed": True, "msg": "B"}], "msg": "One or more items failed"})["message"] == "A B."
-    command = {"msg": "non-zero return code", "stderr": "x\nError: no registry"}
-    assert problem(command)["message"] == "Error: no registry."
+    # As ansible-core up to 2.20 words it, and as 2.21 does.
+    for wording in ("non-zero return code", "The command exited with a non-zero return code."):
+        assert problem({"msg": wording, "stderr": "x\nError: no registry"})["message"] == "Error: no registry."
     assert "job output" in problem({})["message"]
 
 
