@@ -18,7 +18,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -35,7 +35,6 @@ DRAIN_LIMIT = 64 * 1024 * 1024  # an unread body up to this size is read and for
 _WRITES = ("PUT", "POST")
 
 Handler = Callable[[Request], Response]
-Middleware = Callable[[Request], Response | None]
 
 
 class EbsService(Protocol):
@@ -47,8 +46,7 @@ class EbsService(Protocol):
 class Front:
     """Serves on sockets that are already bound and listening; `close()` ends every listener and connection.
 
-    `middleware` is asked in order, before `app` and not for EBS direct: the first answer wins. A `Refused` raised
-    anywhere becomes the error answer of the service that was asked.
+    A `Refused` raised anywhere becomes the error answer of the service that was asked.
     """
 
     def __init__(
@@ -56,13 +54,11 @@ class Front:
         app: Callable[..., Iterable[bytes]] | None,
         ebs: EbsService | None,
         control: Handler | None = None,
-        middleware: Sequence[Middleware] = (),
         faults: Faults | None = None,
         *,
         tls_context: ssl.SSLContext | None = None,
     ) -> None:
         self.app, self.ebs, self.control, self.faults = app, ebs, control, faults
-        self.middleware: list[Middleware] = list(middleware)
         self.tls_context = tls_context
         self._lock = threading.Lock()
         self._closing = False
@@ -146,9 +142,6 @@ class Front:
             return self.ebs.handle(request)
         if self.faults is not None and (answer := self._fault(request, self.faults)) is not None:
             return answer
-        for ask in self.middleware:
-            if (answer := ask(request)) is not None:
-                return answer
         if self.app is None:
             return Response.text("Nothing is served here.\n", 404)
         return http_wsgi.call(self.app, request)

@@ -190,7 +190,6 @@ class Request:
     peer: tuple[str, int] = ("", 0)
     local: tuple[str, int] = ("", 0)
     control: bool = False  # whether it came in where the lab's own control calls are allowed
-    notes: dict[str, Any] = field(default_factory=dict)  # what one middleware tells the next
     _data: bytes | None = None
     _scope: Scope | None = None
     _scoped: bool = False

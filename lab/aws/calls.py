@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
+from lab import sigv4
 from lab.contracts import Refused
 
-from . import moto_app, sigv4  # moto_app first: it sets what moto reads while it is imported
+from . import moto_app  # moto_app first: it sets what moto reads while it is imported
 
 # isort: split
 from moto.core.parse import PROTOCOL_PARSERS

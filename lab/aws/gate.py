@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from lab import sigv4
 from lab.config import ACCOUNT
 from lab.contracts import Refused
 
-from . import calls, ec2_groups, moto_app, needs, policy, principals, refusals, s3_checksums, sigv4
+from . import calls, ec2_groups, moto_app, needs, policy, principals, refusals, s3_checksums
 from .calls import Call
 from .conditions import CannotEvaluate
 from .needs_s3 import arn as s3_arn

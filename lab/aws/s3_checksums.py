@@ -18,9 +18,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from lab import sigv4
 from lab.contracts import Refused
 
-from . import moto_app, sigv4  # moto_app first: it sets what moto reads while it is imported
+from . import moto_app  # moto_app first: it sets what moto reads while it is imported
 from .calls import Call
 
 # isort: split

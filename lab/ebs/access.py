@@ -11,7 +11,7 @@ import time
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from lab import http_sigv4
+from lab import sigv4
 from lab.contracts import Authorizer, Refused, SnapshotCatalog
 from lab.ebs.errors import EbsError, account_throttled, from_refused, snapshot_throttled
 from lab.ebs.settings import EbsSettings
@@ -51,30 +51,35 @@ class Access:
 
     def authenticate(self, request: Request, *, unsigned_body: bool) -> None:
         """Raise unless the request is signed by the access key that it names."""
-        scope = request.scope
-        if scope is None or "authorization" not in request.headers:
-            raise EbsError(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
-        token = request.headers.get("x-amz-security-token")
-        key = (scope.access_key, token)
         try:
+            signature = sigv4.read(request.headers, "")  # no presigned addresses: EBS direct has none
+            if signature is None:
+                raise EbsError(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+            key = (signature.access_key, signature.token)
             secret = self._secrets.get(key)
             if secret is None:
-                secret = self._authorizer.secret_key(scope.access_key, token)
+                secret = self._authorizer.secret_key(*key)
                 self._secrets.put(key, secret)
             stated = request.headers.get("x-amz-content-sha256")
-            if unsigned_body and stated in (None, http_sigv4.UNSIGNED):
+            if unsigned_body and stated in (None, sigv4.UNSIGNED):
                 # SDKs sign the hash of a block over plain HTTP and the fixed string over TLS, and state neither.
                 try:
-                    http_sigv4.verify(request, secret, payload=http_sigv4.UNSIGNED)
+                    self._verify(request, signature, secret, sigv4.UNSIGNED)
                     return
                 except Refused:
                     if stated is not None:
                         raise
-            http_sigv4.verify(request, secret)
-            if stated is not None and stated != hashlib.sha256(request.data()).hexdigest():
+            digest = hashlib.sha256(request.data()).hexdigest()
+            self._verify(request, signature, secret, stated or digest)
+            if stated is not None and stated != digest:
                 raise Refused(400, "InvalidSignatureException", "The body does not match x-amz-content-sha256.")
         except Refused as refused:
             raise from_refused(refused) from None
+
+    @staticmethod
+    def _verify(request: Request, signature: sigv4.Signature, secret: str, payload_hash: str) -> None:
+        sigv4.verify(signature, secret, method=request.method, path=request.path, query=request.query,
+                     headers=request.headers, payload_hash=payload_hash)
 
     def authorize(self, request: Request, action: str, resource: str) -> None:
         """Raise unless the caller may do `action` (`ebs:GetSnapshotBlock`) on `resource` (an ARN)."""
