@@ -77,6 +77,12 @@ def scratch_volume_id(instance: Mapping[str, Any]) -> str:
     return str(others[0]) if others else ""
 
 
+def _number(value: Any) -> float | int:
+    """A number as it was: ansible-core 2.16 makes text of what a template returns."""
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
 def analysis_host_result(instance: Mapping[str, Any], choice: Mapping[str, Any],
                          attachment: Mapping[str, Any] | None = None, console: Mapping[str, Any] | None = None, *,
                          name: str = "", user: str = "", expires: str = "", hours: float = 0, group: str = "",
@@ -99,7 +105,7 @@ def analysis_host_result(instance: Mapping[str, Any], choice: Mapping[str, Any],
         "scratch_volume_id": scratch_volume_id(instance),
         "host_fingerprints": list(console.get("fingerprints") or []),
         "known_hosts": known_hosts(console.get("host_keys") or [], address),
-        "user": user, "expires": expires, "deadline": expires, "hours": hours,
+        "user": user, "expires": expires, "deadline": expires, "hours": _number(hours),
     }
 
 

@@ -180,3 +180,9 @@ def test_result_and_known_hosts() -> None:
     assert result["scratch_volume_id"] == "vol-scratch" and result["volume_id"] == "vol-e"
     assert result["known_hosts"] == ["10.0.0.5 ssh-ed25519 AAAA"] == known_hosts(console["host_keys"], "10.0.0.5")
     assert result["deadline"] == result["expires"] and not result["ended"] and not result["adopted"]
+
+
+@pytest.mark.parametrize(("given", "hours"), [("3", 3), (3, 3), ("0.5", 0.5), (0.5, 0.5)])
+def test_hours_are_a_number_also_where_ansible_makes_text_of_them(given: Any, hours: float) -> None:
+    found = analysis_host_result({"InstanceId": "i-1"}, {"instance_id": ""}, hours=given)["hours"]
+    assert found == hours and type(found) is type(hours)
