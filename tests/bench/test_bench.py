@@ -1,0 +1,32 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs every measurement (`make bench`): each prints its table and leaves its numbers in tests/output.
+
+What is asserted is that it measured, not how fast: this machine may be busy. Run one by hand for an exit code that
+says whether its targets were met.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+OUTPUT = HERE.parent / "output"
+
+
+@pytest.mark.parametrize("script", sorted(HERE.glob("bench_*.py")), ids=lambda path: path.stem)
+def test_bench(script: Path) -> None:
+    numbers = OUTPUT / f"{script.stem}.json"
+    numbers.unlink(missing_ok=True)
+    print(f"\n{script.stem}", flush=True)
+    done = subprocess.run([sys.executable, str(script)], cwd=HERE.parent.parent, check=False)
+    assert done.returncode in (0, 1), "it failed; 1 would be a target that was missed"
+    result = json.loads(numbers.read_text())
+    assert result["targets"] and result["rows"]
+    assert all(value for row in result["rows"] for name, value in row.items() if name.endswith("_per_second"))
