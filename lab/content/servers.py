@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
-from lab.content.cache import BuildError
+from lab.content.cache import BuildError, hold
 from lab.http_small import SmallHandler, SmallServer
 
 MANIFEST_PATH = re.compile(r"/v2/(?P<name>[a-z0-9][a-z0-9._/-]*)/manifests/(?P<reference>[A-Za-z0-9_.:-]+)")
@@ -94,6 +94,7 @@ class RegistryServer(SmallServer):
             digest = index["manifests"][0]["digest"]
         except (OSError, ValueError, KeyError, IndexError) as error:
             raise BuildError(f"{layout} is no OCI image layout (index.json: {error})") from error
+        hold(layout.parent)  # the cache may not give it up while it is served
         self._layouts[name, tag] = (layout, digest)
 
     def _respond(self, request: FileHandler, path: str) -> None:

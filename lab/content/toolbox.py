@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from lab.config import CHECKOUT
@@ -60,8 +61,19 @@ def ensure_toolbox_image(cache: Path, checkout: Path = CHECKOUT) -> Path:
                      "--tag", tag, "--file", str(work / "context" / CONTAINERFILE), str(work / "context")])
             # The compression that is fastest to undo: every new host does it.
             apt.run([*podman, "push", "--quiet", "--compression-format", "zstd", tag, f"oci:{folder / 'layout'}"])
+            _forget_images(podman, {tag, base_tag})
 
     return ensure(cache, "toolbox-image", key, build) / "layout"
+
+
+def _forget_images(podman: list[str], kept: set[str]) -> None:
+    """Give back the layers of earlier builds; those that the images kept are made of stay, for the next build."""
+    names = apt.run([*podman, "images", "--format", "{{.Repository}}:{{.Tag}}"]).split()
+    superseded = [name for name in names if name not in kept and not name.startswith("<none>")]
+    with suppress(apt.BuildError):  # a layer that stays costs room, nothing else
+        for name in superseded:
+            apt.run([*podman, "rmi", name])
+        apt.run([*podman, "image", "prune", "--force"])
 
 
 def context_hash(checkout: Path) -> str:

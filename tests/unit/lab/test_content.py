@@ -8,8 +8,11 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -52,6 +55,33 @@ def test_a_failed_build_leaves_nothing_and_the_next_one_starts_afresh(tmp_path: 
         ensure(tmp_path, "thing", "k", fail)
     assert [path.name for path in tmp_path.iterdir()] == [".thing.lock"]
     assert list(ensure(tmp_path, "thing", "k", lambda folder: None).iterdir()) == []
+
+
+def test_older_recipes_go_but_one_and_those_in_use(tmp_path: Path) -> None:
+    def made(number: int, hours: float, kind: str = "thing") -> Path:
+        folder = tmp_path / f"{kind}-{number:016x}"
+        (folder / "rootfs").mkdir(parents=True)
+        moment = time.time() - hours * 3600
+        os.utime(folder, (moment, moment))
+        return folder
+
+    oldest, held, older, newest, recent = made(1, 9), made(2, 8), made(3, 7), made(4, 6), made(5, 0.1)
+    other_kind = [made(1, 9, "thing-more"), made(2, 9, "thing-more"), made(3, 9, "thing-more")]
+    script = ("import sys; from pathlib import Path; from lab.content.cache import hold; hold(Path(sys.argv[1])); "
+              "print('held', flush=True); sys.stdin.read()")
+    with subprocess.Popen([sys.executable, "-c", script, str(held)], cwd=CHECKOUT, text=True, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as lab:
+        assert lab.stdin and lab.stdout and lab.stdout.readline() == "held\n"
+        os.utime(held, (time.time() - 8 * 3600,) * 2)
+        current = ensure(tmp_path, "thing", f"{6:016x}", lambda folder: None)
+        left = {path for path in tmp_path.iterdir() if path.is_dir()}
+        assert left == {current, recent, held, *other_kind}
+        lab.stdin.close()
+    os.utime(recent, (time.time() - 5 * 3600,) * 2)
+    again = ensure(tmp_path, "thing", f"{7:016x}", lambda folder: None)
+    # `current` is this process' own, and the one used last besides.
+    assert {path for path in tmp_path.iterdir() if path.is_dir()} == {again, current, *other_kind}
+    assert not oldest.exists() and not older.exists() and not newest.exists()
 
 
 def test_keys_tell_parts_apart() -> None:
