@@ -36,6 +36,10 @@ def snapshot_refusal(found: Sequence[Snapshot], snapshot_id: str, region: str) -
         return f"Snapshot {snapshot_id} is in state {state}: it cannot be used, take another one."
     if snapshot.get("storage_tier") == "archive":
         return f"Snapshot {snapshot_id} is archived: restore it to the standard tier first, which takes up to 72 hours."
+    if snapshot.get("public"):
+        return (f"Snapshot {snapshot_id} is public, and anybody can read it: take that back when it is yours "
+                f"(aws ec2 reset-snapshot-attribute --region {region} --snapshot-id {snapshot_id} --attribute "
+                "createVolumePermission), or copy it into this account and have the copy analyzed.")
     if snapshot.get("outpost_arn"):
         return f"Snapshot {snapshot_id} lies on an Outpost: copy it to the region {region} first."
     return ""
