@@ -1,0 +1,141 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No snapshot to work on: not there, broken, public, late; copies that fail after AWS said yes; one copy for two."""
+
+from __future__ import annotations
+
+import uuid
+
+from lab.faults.registry import Registry
+from lab.mail.sink import Sink
+from tests.integration.flow.flow_kit import (
+    AWAY,
+    Site,
+    arm,
+    check_alert,
+    client,
+    copies,
+    remove,
+    state,
+    together,
+    until,
+)
+
+SMALL = "m5.large"  # no test launches a host of this type
+
+
+@together()
+def test_a_snapshot_that_is_not_there_and_a_mail_server_that_refuses(site: Site) -> None:
+    sink = Sink(site.folder / "refused-mails", faults := Registry())
+    faults.arm("smtp.refuse", times=None, args={"text": "no room for your mail"})
+    sink.start("127.0.0.1", 0)
+    mail = {"host": "127.0.0.1", "port": sink.port, "from": "dfir@example.org", "secure": "never"}
+    request = site.request(overlay={"all": {"hosts": {"localhost": {"dfir_aws_mail": mail}}}},
+                           aws_snapshot_id="snap-00000000000000bad")
+    try:
+        play = request.run()
+    finally:
+        sink.stop()
+    # The run ends for its own reason, and what the mail was to say stands in the job output.
+    assert play.code not in (0, None)
+    assert "Snapshot snap-00000000000000bad is not in us-east-1, or it is not shared with this account" in play.sentence
+    assert "Traceback" not in play.text
+    assert "This mail was NOT sent: " in play.flat and "no room for your mail" in play.flat
+    for told in (f"Subject: [{request.incident}] FAILED at snapshot", "WHAT EXISTS NOW", "Nothing: whatever this"):
+        assert told in play.flat
+    assert request.mails == [] and request.exists() == set()
+    request.overlay = None
+    check_alert(request, request.run(), "snapshot", "Snapshot snap-00000000000000bad is not in us-east-1")
+    assert [run["outcome"] for run in request.record["runs"]] == ["released", "released"]
+
+
+@together()
+def test_a_snapshot_in_state_error(site: Site) -> None:
+    origin = site.source()
+    why = f"disk failure {uuid.uuid4().hex[:6]}"
+    arm(site.lab, "ec2.copy_fails", f"source_snapshot={origin}", f"region={AWAY}", f"message={why}")
+    broken = client(site.lab, "ec2", AWAY).copy_snapshot(SourceSnapshotId=origin, SourceRegion=AWAY)["SnapshotId"]
+    site.sources.append(broken)
+    until(lambda: state(site.lab, broken, AWAY) == "error", "the failure of the copy", 20)
+    request = site.request(aws_snapshot_id=broken)
+    assert check_alert(request, request.run(), "snapshot", f"Snapshot {broken} is in state error ({why})") == []
+    assert copies(site.lab, broken) == []
+
+
+@together()
+def test_p10_a_public_snapshot(site: Site) -> None:
+    origin = site.source()
+    ec2 = client(site.lab, "ec2", AWAY)
+    ec2.modify_snapshot_attribute(SnapshotId=origin, Attribute="createVolumePermission", OperationType="add",
+                                  GroupNames=["all"])
+    request = site.request(aws_snapshot_id=origin)
+    assert check_alert(request, request.run(), "snapshot", f"Snapshot {origin} is public") == []
+    assert copies(site.lab, origin) == []
+
+
+@together()
+def test_a_pending_snapshot_is_waited_for_and_a_launch_without_capacity_is_told(site: Site) -> None:
+    origin = site.source(complete=False)
+    arm(site.lab, "ec2.no_capacity", "instance_type=c5.large", "times=always")
+    request = site.request(aws_snapshot_id=origin, aws_ec2_instance_type="c5.large")
+    play = request.start()
+    play.until(f"snapshot: {origin} ")  # a line of progress
+    assert copies(site.lab, origin) == []
+    client(site.lab, "ebs", AWAY).complete_snapshot(SnapshotId=origin, ChangedBlocksCount=1)
+    things = check_alert(request, play.end(), "analysis_host", "InsufficientInstanceCapacity")
+    assert {thing.kind for thing in things} == {"security-group", "role-in-profile", "instance-profile", "role-policy",
+                                                "role"}
+    assert [copy["State"] for copy in copies(site.lab, origin)] == ["completed"]
+    remove(request, things)
+
+
+@together()
+def test_a_pending_snapshot_that_is_deleted_meanwhile(site: Site) -> None:
+    origin = site.source(complete=False)
+    request = site.request(aws_snapshot_id=origin)
+    play = request.start()
+    play.until(f"snapshot: {origin} ")
+    client(site.lab, "ec2", AWAY).delete_snapshot(SnapshotId=origin)
+    site.sources.remove(origin)
+    assert check_alert(request, play.end(), "snapshot", f"Snapshot {origin} is not (or no longer) in {AWAY}") == []
+
+
+@together()
+def test_p35_a_copy_that_fails_late(site: Site) -> None:
+    origin = site.source()
+    arm(site.lab, "ec2.copy_slow", f"source_snapshot={origin}", "seconds=3")
+    arm(site.lab, "ec2.copy_fails", f"source_snapshot={origin}", "message=the disk array is on fire")
+    request = site.request(aws_snapshot_id=origin)
+    play = request.run()
+    assert check_alert(request, play, "snapshot", "is in state error: the disk array is on fire") == []
+    assert copies(site.lab, origin) == []  # the carcass is gone
+
+
+@together()
+def test_p35_a_key_that_refuses_late(site: Site) -> None:
+    origin = site.source()
+    arm(site.lab, "ec2.kms_late_refusal", f"source_snapshot={origin}")
+    request = site.request(aws_snapshot_id=origin)
+    play = request.run()
+    assert check_alert(request, play, "snapshot", "is in state error: Given key ID is not accessible") == []
+    assert copies(site.lab, origin) == []
+
+
+@together()
+def test_two_requests_at_the_same_moment_share_one_copy(site: Site) -> None:
+    origin = site.source()
+    arm(site.lab, "ec2.copy_slow", f"source_snapshot={origin}", "seconds=5", "times=always")
+    arm(site.lab, "ec2.no_capacity", f"instance_type={SMALL}", "times=always")
+    requests = [site.request(aws_snapshot_id=origin, aws_ec2_instance_type=SMALL) for _ in range(2)]
+    plays = [request.start() for request in requests]
+    for request, play in zip(requests, plays, strict=True):
+        remove(request, check_alert(request, play.end(), "analysis_host", "InsufficientInstanceCapacity"))
+    used = {entry["details"]["id"] for request in requests for entry in request.record["steps"]
+            if entry["name"] == "snapshot"}
+    left = copies(site.lab, origin)
+    assert [copy["SnapshotId"] for copy in left] == list(used) and left[0]["State"] == "completed"
+    # It belongs to its source: no request's name is on it, and nothing but retention removes it.
+    tags = {tag["Key"]: tag["Value"] for tag in left[0]["Tags"]}
+    assert tags["dfir:source-snapshot"] == origin and tags["dfir:source-region"] == AWAY and "dfir:expires" in tags
+    assert "dfir:request" not in tags and "dfir:incident" not in tags
