@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible.utils.display import Display
@@ -58,6 +59,7 @@ class ActionModule(ProgressAction):
             renew = _Renewal(self, {**connection, **record, "state": "renewed"}, task_vars) if record else None
             result = self.run_in_slices(ask, progress, timeout=timeout, each=renew)
         result["waited"] = round(progress.elapsed, 1)
+        result["ended_at"] = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         if kind == "artifacts" and not result.get("failed"):
             result["outcome"] = _outcome(result)
         elif result.get("timed_out"):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from itertools import pairwise
 from typing import Any
 
 # The steps in their order, and the fact that proves each. The step that failed is the first without its fact.
@@ -109,26 +108,32 @@ def removed(existed: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, An
     return [{"type": str(item["type"]), "id": str(item["id"])} for item in existed if str(item["id"]) not in still]
 
 
-def tick(clock: Sequence[Mapping[str, str]] | None, name: str) -> list[dict[str, str]]:
-    """The clock of a run with one more moment: now, at the end of the step `name`."""
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return [*(dict(entry) for entry in clock or []), {"name": name, "at": now}]
+def ended_now(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A role's result with the moment at which the role was done."""
+    return {**result, "ended_at": _now()}
 
 
-def timed_steps(clock: Sequence[Mapping[str, str]], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Steps as M(dfir.aws.request_record) takes them: each from the moment before it to its own, with its fact."""
-    return [
-        {"name": now["name"], "started_at": before["at"], "ended_at": now["at"],
-         "details": facts.get(STEPS.get(now["name"], f"{now['name']}_result")) or {}}
-        for before, now in pairwise(clock)
-    ]
+def timed_steps(facts: Mapping[str, Any], since: str) -> list[dict[str, Any]]:
+    """Steps that ended, as M(dfir.aws.request_record) takes them: each from the end of the one before it to its own."""
+    steps: list[dict[str, Any]] = []
+    for name, fact in STEPS.items():
+        result = facts.get(fact) or {}
+        if result.get("ended_at"):
+            steps.append({"name": name, "started_at": steps[-1]["ended_at"] if steps else since,
+                          "ended_at": result["ended_at"],
+                          "details": {key: value for key, value in result.items() if key != "ended_at"}})
+    return steps
 
 
-def last_steps(clock: Sequence[Mapping[str, str]], settled: Mapping[str, Any], waited: Mapping[str, Any],
+def last_steps(before: Sequence[Mapping[str, Any]], settled: Mapping[str, Any], waited: Mapping[str, Any],
                ) -> list[dict[str, Any]]:
-    """The steps of the settlement itself, and the step that failed with its reason."""
-    results = {"results_result": {"outcome": settled.get("outcome"), "files": len(waited.get("objects") or [])}}
-    steps = timed_steps(clock, results)
+    """The steps of the settlement itself after those `before` it, and the step that failed with its reason."""
+    steps: list[dict[str, Any]] = []
+    if waited.get("ended_at"):
+        since = before[-1]["ended_at"] if before else waited["ended_at"]
+        details = {"outcome": settled.get("outcome"), "files": len(waited.get("objects") or [])}
+        steps.append({"name": "results", "started_at": since, "ended_at": waited["ended_at"], "details": details})
+        steps.append({"name": "clean_up", "started_at": waited["ended_at"], "ended_at": _now(), "details": {}})
     if settled.get("failed"):
         steps.append({"name": settled["step"], "outcome": "failed", "details": {"reason": settled["reason"]}})
     return steps
@@ -140,10 +145,14 @@ def seconds_until(moment: str, more: float = 0) -> int:
     return max(1, round((at - datetime.now(timezone.utc)).total_seconds() + float(more)))
 
 
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 class FilterModule:
     """Filters of the playbooks."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Names as playbooks use them, below `dfir.aws.`."""
-        named = (problem, settlement, interrupted, outcome, removed, tick, timed_steps, last_steps, seconds_until)
+        named = (problem, settlement, interrupted, outcome, removed, ended_now, timed_steps, last_steps, seconds_until)
         return {function.__name__: function for function in named}

@@ -138,6 +138,11 @@ state:
   type: str
   returned: always
   sample: completed
+ended_at:
+  description: When the wait ended, in UTC.
+  type: str
+  returned: always
+  sample: "2026-01-31T12:00:00Z"
 waited:
   description: Seconds that the wait took.
   type: float

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.dfir.aws.plugins.filter.settlement import (
     STEPS,
+    ended_now,
     interrupted,
     last_steps,
     outcome,
@@ -18,7 +19,6 @@ from ansible_collections.dfir.aws.plugins.filter.settlement import (
     removed,
     seconds_until,
     settlement,
-    tick,
     timed_steps,
 )
 
@@ -111,14 +111,27 @@ def test_removed_is_what_existed_and_does_not() -> None:
     assert removed(before, before[1:]) == [{"type": "role", "id": "a"}]
 
 
-def test_the_clock_gives_each_step_its_time_and_its_fact() -> None:
-    clock = [{"name": "request", "at": "2026-11-20T10:00:00Z"}, {"name": "snapshot", "at": "2026-11-20T10:00:09Z"}]
-    assert timed_steps(clock, {"snapshot_result": {"id": "snap-1"}}) == [
+def test_each_step_lasts_from_the_end_of_the_one_before() -> None:
+    facts = {"analysis_host_result": {"instance_id": "i-1", "ended_at": "2026-11-20T10:00:30Z"},
+             "snapshot_result": {"id": "snap-1", "ended_at": "2026-11-20T10:00:09Z"}}
+    assert timed_steps(facts, "2026-11-20T10:00:00Z") == [
         {"name": "snapshot", "started_at": "2026-11-20T10:00:00Z", "ended_at": "2026-11-20T10:00:09Z",
-         "details": {"id": "snap-1"}}]
-    assert timed_steps(tick([], "request"), {}) == [] and len(tick(clock, "x")) == 3 and len(clock) == 2
-    failed = last_steps(clock, {"failed": True, "step": "results", "reason": "no"}, {})
-    assert failed[-1] == {"name": "results", "outcome": "failed", "details": {"reason": "no"}}
+         "details": {"id": "snap-1"}},
+        {"name": "analysis_host", "started_at": "2026-11-20T10:00:09Z", "ended_at": "2026-11-20T10:00:30Z",
+         "details": {"instance_id": "i-1"}}]
+    assert timed_steps({}, "2026-11-20T10:00:00Z") == []
+    assert timed_steps({"snapshot_result": ended_now({"id": "x"})}, "")[0]["ended_at"].endswith("Z")
+
+
+def test_the_last_steps_are_the_results_the_clean_up_and_what_failed() -> None:
+    before = [{"name": "forensics", "ended_at": "2026-11-20T10:01:00Z"}]
+    waited = {"ended_at": "2026-11-20T10:02:00Z", "objects": [1, 2]}
+    results, clean_up = last_steps(before, {"failed": False, "outcome": "complete"}, waited)
+    assert (results["started_at"], results["details"]) == ("2026-11-20T10:01:00Z", {"outcome": "complete", "files": 2})
+    assert clean_up["started_at"] == "2026-11-20T10:02:00Z"
+    assert last_steps([], {"failed": False}, {}) == []
+    failed = last_steps(before, {"failed": True, "step": "results", "reason": "no"}, {})
+    assert failed == [{"name": "results", "outcome": "failed", "details": {"reason": "no"}}]
 
 
 def test_seconds_until() -> None:
