@@ -25,14 +25,20 @@ def status(settings: LabConfig, options: argparse.Namespace) -> int:
         print(json.dumps({"running": True, **data}, indent=1))
         return 0
     print(f"lab: up at {settings.endpoint}" + ("" if data["hosts"] else " (without hosts)"))
-    table("instances", ("id", "region", "state", "type", "address", "tags", "reason"), data["instances"])
-    table("volumes", ("id", "region", "state", "gib", "attached", "tags"), data["volumes"])
-    table("snapshots", ("id", "region", "state", "progress", "gib", "description", "tags", "message"),
+    for kind in ("instances", "volumes", "snapshots"):
+        for row in data[kind]:
+            row["name"] = row["tags"].get("Name", "")
+    table("instances", ("id", "region", "state", "type", "address", "name", "reason"), data["instances"])
+    table("volumes", ("id", "region", "state", "gib", "attached", "name"), data["volumes"])
+    table("snapshots", ("id", "region", "state", "progress", "gib", "name", "description", "message"),
           data["snapshots"])
-    table("mails", ("subject", "file"), data["mails"])
+    for mail in data["mails"]:
+        mail["file"] = mail["file"].rsplit("/", 1)[-1].partition("-")[0] + "-*"  # its number is enough for a shell
+    table(f"mails in {settings.mails}", ("file", "subject"), data["mails"])
     table("faults", ("name", "times", "match", "args", "taken"), data["faults"])
     slow = [f"{name}={value:g} s" for name, value in data["delays"].items() if value]
     print("delays: " + (", ".join(slow) or "none"))
+    print("all of it, tags as well: python -m lab status --json")
     return 0
 
 

@@ -20,6 +20,7 @@ from lab.cli_client import LabError, ask, health
 from lab.config import LabConfig
 
 START_SECONDS = 60.0
+SEEDED = "seeded"  # a file in the state folder: the account was filled to the end
 TOOLS = ("systemd-nspawn", "ip", "nft", "nsenter", "losetup", "partx")
 
 
@@ -35,9 +36,12 @@ def up(settings: LabConfig, options: argparse.Namespace) -> int:
         if running["state"] != str(settings.state):
             raise LabError(f"another lab ({running['state']}) listens on port {settings.port}; "
                            "choose another port with DFIR_LAB_PORT")
-        say(f"is up already at {settings.endpoint} (process {running['pid']})")
+        say(f"is up already at {settings.endpoint} (process {running['pid']})"
+            + ("" if running["hosts"] else ", without hosts"))
         if running["hosts"]:
             _offer_tools(settings)  # of this checkout, which may have changed since
+        if not options.no_seed and not (settings.state / SEEDED).exists():
+            _seed(settings, options)  # it was interrupted, or had been left out
         return 0
     if not options.no_hosts:
         _check_machine()
@@ -59,9 +63,7 @@ def up(settings: LabConfig, options: argparse.Namespace) -> int:
     if not options.no_hosts:
         _offer_tools(settings)
     if not options.no_seed:
-        from lab import seed
-
-        seed.seed(settings, evidence=not options.no_evidence, say=say)
+        _seed(settings, options)
     _explain(settings, with_hosts=not options.no_hosts, seeded=not options.no_seed)
     return 0
 
@@ -110,6 +112,13 @@ def _offer_tools(settings: LabConfig) -> None:
 
     reference = {"layout": str(ensure_toolbox_image(settings.cache)), "name": "analyst-tools", "tag": image_version()}
     say(f"hosts can pull {ask(settings, 'images', reference)['published']}")
+
+
+def _seed(settings: LabConfig, options: argparse.Namespace) -> None:
+    from lab import seed
+
+    seed.seed(settings, evidence=not options.no_evidence, say=say)
+    (settings.state / SEEDED).touch()
 
 
 def _start(settings: LabConfig, *, with_hosts: bool) -> None:

@@ -24,6 +24,7 @@ CONTAINERFILE = "roles/toolbox/files/image/Containerfile"
 CONTEXT = ["roles/toolbox/files/image", "plugins/module_utils/forensics", "pyproject.toml", "LICENSE"]
 BASE_IMAGE = "localhost/lab-debian:12"
 IMAGE_NAME = "analyst-tools"
+BUILD_STAGE = "build"
 
 
 def image_version(checkout: Path = CHECKOUT) -> str:
@@ -52,16 +53,19 @@ def ensure_toolbox_image(cache: Path, checkout: Path = CHECKOUT) -> Path:
             base_tag = f"{BASE_IMAGE}-{recipe_key(base.parent.name)}"
             if base_tag not in apt.run([*podman, "images", "--format", "{{.Repository}}:{{.Tag}}"]).split():
                 apt.run([*podman, "import", "--quiet", str(base), base_tag])
-            tag = f"localhost/{IMAGE_NAME}:{key}"
             # The chroot isolation and the limits need no privilege beyond root, so this also builds inside a container;
             # the network is the machine's own as it is: podman is not to make one.
-            apt.run([*podman, "build", "--quiet", "--layers", "--isolation", "chroot", "--network", "host",
-                     "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", *settings.volumes,
-                     "--build-arg", f"BASE={base_tag}", "--build-arg", f"VERSION={image_version(checkout)}",
-                     "--tag", tag, "--file", str(work / "context" / CONTAINERFILE), str(work / "context")])
+            recipe = [*podman, "build", "--quiet", "--layers", "--isolation", "chroot", "--network", "host",
+                      "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096", *settings.volumes,
+                      "--build-arg", f"BASE={base_tag}", "--build-arg", f"VERSION={image_version(checkout)}",
+                      "--file", str(work / "context" / CONTAINERFILE)]
+            tag, stage_tag = f"localhost/{IMAGE_NAME}:{key}", f"localhost/{IMAGE_NAME}-{BUILD_STAGE}:{key}"
+            # The stage gets a name of its own: what has none is given back below, and it is what takes long.
+            apt.run([*recipe, "--target", BUILD_STAGE, "--tag", stage_tag, str(work / "context")])
+            apt.run([*recipe, "--tag", tag, str(work / "context")])
             # The compression that is fastest to undo: every new host does it.
             apt.run([*podman, "push", "--quiet", "--compression-format", "zstd", tag, f"oci:{folder / 'layout'}"])
-            _forget_images(podman, {tag, base_tag})
+            _forget_images(podman, {tag, stage_tag, base_tag})
 
     return ensure(cache, "toolbox-image", key, build) / "layout"
 
