@@ -12,7 +12,7 @@ from typing import Any
 # The steps in their order, and the fact that proves each. The step that failed is the first without its fact.
 STEPS = {
     "snapshot": "snapshot_result", "analysis_host": "analysis_host_result", "connection": "analysis_host_reach_result",
-    "evidence": "evidence_result", "toolbox": "toolbox_result", "analyst_access": "analyst_access_result",
+    "toolbox": "toolbox_result", "evidence": "evidence_result", "analyst_access": "analyst_access_result",
     "forensics": "forensics_result",
 }
 # Without tools that work the host is of no use to anybody. Any other host is left for somebody to look at it: it ends
@@ -22,10 +22,12 @@ ENDS_THE_HOST = ("toolbox", "forensics")
 GOOD_ENDS = {"automatic": ("complete", "ended"), "manual": ("complete", "ended", "timeout")}
 KEPT = "What was uploaded is kept. To analyze the snapshot once more, raise 'attempt'."
 AGAIN = "Correct the cause and run the same request again: it takes up what exists."
+# What aws_wait saw of an instance that will not come back.
+DEAD_STATES = ("shutting-down", "terminated", "stopping", "stopped")
 
 
-def problem(failed: Mapping[str, Any], task: str = "") -> dict[str, str]:
-    """What a rescue remembers of a failed task: its name, and the sentence that says why."""
+def problem(failed: Mapping[str, Any], task: str = "") -> dict[str, Any]:
+    """What a rescue remembers of a failed task: its name, the sentence that says why, and whether the host is gone."""
     items = [item for item in failed.get("results") or [] if isinstance(item, Mapping) and item.get("failed")]
     sentences = [str(item.get("msg") or "") for item in items] or [str(failed.get("msg") or "")]
     said = [" ".join(sentence.split()) for sentence in dict.fromkeys(sentences) if sentence]
@@ -33,7 +35,8 @@ def problem(failed: Mapping[str, Any], task: str = "") -> dict[str, str]:
     if error and len(said) == 1 and said[0].rstrip(".").endswith("non-zero return code"):  # worded anew in 2.21
         said = [error.splitlines()[-1]]
     message = " ".join(said) or "The task gave no reason, see the job output"
-    return {"task": str(task), "message": message if message.endswith((".", "!", "?")) else f"{message}."}
+    return {"task": str(task), "message": message if message.endswith((".", "!", "?")) else f"{message}.",
+            "gone": failed.get("state") in DEAD_STATES}
 
 
 def settlement(controller: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,11 +55,12 @@ def settlement(controller: Mapping[str, Any], host: Mapping[str, Any]) -> dict[s
         where = f"{launched.get('instance_id') or 'the host'} at {launched.get('address') or 'an unknown address'}"
         error = {"task": "", "message": f"The connection to {where} failed or broke: no step after it was heard of."}
     step = missing[0] if missing else "settle"
-    terminate = bool(error) and step in ENDS_THE_HOST
+    # Said by the host's own tasks: a connection that broke at the same step says nothing about the tools.
+    terminate = bool(at_host) and step in ENDS_THE_HOST
     return {
         "failed": bool(error), "ended": ended, "step": step if error else "", "terminate": terminate,
         "task": error["task"] if error else "", "reason": error["message"] if error else "",
-        "next_step": _next_step(step, terminate, launched) if error else "",
+        "next_step": _next_step(step, terminate, launched, bool(error.get("gone"))) if error else "",
         "outcome": "failed" if error else "",
         # Closed is what no later run of the same attempt could bring any further.
         "closed": terminate,
@@ -69,7 +73,10 @@ def interrupted(error: Mapping[str, str], settled: Mapping[str, Any]) -> dict[st
             "next_step": AGAIN, "outcome": "failed", "terminate": False, "closed": False}
 
 
-def _next_step(step: str, terminate: bool, launched: Mapping[str, Any]) -> str:
+def _next_step(step: str, terminate: bool, launched: Mapping[str, Any], gone: bool) -> str:
+    if gone:
+        return ("The host is gone. Run the same request again to have what is left removed, and raise 'attempt' to "
+                "analyze the snapshot once more.")
     if terminate:
         return "The host has been ended, since its tools do not work. Correct the cause and raise 'attempt'."
     if step == "connection":

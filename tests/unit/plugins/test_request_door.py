@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from datetime import datetime, timezone
 from pathlib import Path
@@ -261,3 +262,18 @@ def test_a_later_attempt_has_a_folder_of_its_own(values: dict[str, Any]) -> None
     assert first["tags"] == {"Name": f"dfir-{first['request_id']}", "dfir:incident": "INC-2026-0042",
                              "dfir:request": first["request_id"], "dfir:analyst": "alice"}
     assert first["requested_at"] == "2026-01-31T12:00:00Z" and first["partition"] == "aws"
+
+
+def test_p63_no_raw_name_is_read_behind_the_door() -> None:
+    """Extra vars outrank every other variable: a role that had an input of that name would get it unchecked."""
+    raw = re.compile(r"\b(" + "|".join(request_fields.NAMES) + r")\b(?!\s*\()")
+    found = []
+    for path in [*(ROOT / "playbooks").glob("*.yml"), *(ROOT / "roles").rglob("*.yml"), *(ROOT / "roles").rglob("*.j2")]:
+        if "roles/request/" in path.as_posix() or "/files/" in path.as_posix():
+            continue
+        for line in path.read_text(encoding="utf-8").splitlines():
+            # A variable, not a key of a structure (`request.incident`), a comment or a word of a sentence.
+            for name in raw.findall(" ".join(re.findall(r"{{.*?}}|when:.*|that:.*", line))):
+                if not re.search(rf"[.'\"]{name}\b", line):
+                    found.append(f"{path.relative_to(ROOT)}: {line.strip()}")
+    assert found == []

@@ -61,9 +61,27 @@ def test_the_reason_is_the_failed_tasks_own_sentence() -> None:
                                             ("evidence", False), ("toolbox", True), ("analyst_access", False),
                                             ("forensics", True)])
 def test_only_a_host_without_working_tools_is_ended(step: str, ends: bool) -> None:
-    result = settlement(*facts(step))
+    controller, host = facts(step)
+    place = controller if step in ("snapshot", "analysis_host") else host
+    place["analyze_request_problem"] = problem({"msg": "It failed."})
+    result = settlement(controller, host)
     assert result["terminate"] is ends and result["closed"] is ends
     assert ("attempt" in result["next_step"]) is ends
+
+
+@pytest.mark.parametrize("step", list(STEPS)[2:])
+def test_p61_a_host_that_is_not_heard_of_is_not_ended_for_its_tools(step: str) -> None:
+    result = settlement(*facts(step))
+    assert result["failed"] and not result["terminate"] and not result["closed"]
+    assert "The connection to i-1 at 10.0.0.5 failed or broke" in result["reason"]
+
+
+@pytest.mark.parametrize(("state", "gone"), [("terminated", True), ("stopped", True), ("pending", False), ("", False)])
+def test_a_host_that_died_needs_another_attempt(state: str, gone: bool) -> None:
+    controller, host = facts("analysis_host")
+    controller["analyze_request_problem"] = problem({"msg": "Instance i-1 died", "state": state})
+    result = settlement(controller, host)
+    assert ("raise 'attempt'" in result["next_step"]) is gone and not result["closed"]
 
 
 def test_a_host_that_ended_before_is_settled_and_not_failed() -> None:

@@ -20,7 +20,7 @@ VARIABLES: dict[str, Any] = {
     "ansible_managed": "Ansible managed", "toolbox_image": "registry.example.org/analyst-tools:1",
     "toolbox_home": "/srv/dfir", "toolbox_tmp_size": "512m", "__toolbox_command": "/usr/local/libexec/dfir-toolbox",
     "__toolbox_scratch_device": "/dev/disk/by-id/x", "forensics_home": "/srv/dfir",
-    "forensics_image": "registry.example.org/analyst-tools:1", "forensics_mode": "automatic",
+    "forensics_image": "registry.example.org/analyst-tools:1", "forensics_work": "automatic",
     "forensics_toolbox_command": "/usr/local/libexec/dfir-toolbox", "forensics_preset": "linux",
     "forensics_scope": "filtered", "forensics_deadline": "2026-11-20T20:00:00Z", "forensics_upload_seconds": 120,
     "__forensics_reserve_seconds": "900",
@@ -107,7 +107,7 @@ def test_the_uploader_sees_no_evidence_and_writes_only_its_own_state() -> None:
 
 @pytest.mark.parametrize("mode", ["automatic", "manual"])
 def test_the_analysis_ends_before_the_deadline(mode: str) -> None:
-    unit = render("forensics", "dfir-analysis.service", forensics_mode=mode)
+    unit = render("forensics", "dfir-analysis.service", forensics_work=mode)
     [command] = settings(unit, "ExecStart")
     script = shell_of(command).replace("exec ", "echo ").replace("2026-11-20T20:00:00Z", "2040-01-01T00:00:00Z")
     said = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, check=True).stdout.split()
