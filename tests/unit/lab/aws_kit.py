@@ -169,12 +169,13 @@ def deny(action: Any, resource: Any = "*", **condition: Any) -> dict[str, Any]:
     return {**allow(action, resource, **condition), "Effect": "Deny"}
 
 
-def eventually(look: Callable[[], Any], seconds: float = 5.0) -> Any:
+def eventually(look: Callable[[], Any], seconds: float = 10.0) -> Any:
     """What `look` finds, asked again for a while."""
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, 0.01
     while not (found := look()):
         assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)  # each look is a request
     return found
 
 

@@ -85,7 +85,7 @@ def test_a_copys_tags_and_encryption_are_as_asked(kit: Kit) -> None:
 
 def test_a_slow_copy_shows_its_progress_and_cannot_be_used_yet(kit: Kit) -> None:
     source, there = snapshot_of(kit), kit.client("ec2", OTHER)
-    kit.faults.arm("ec2.copy_slow", args={"seconds": 1.0})
+    kit.faults.arm("ec2.copy_slow", args={"seconds": 1.5})
     copy = there.copy_snapshot(SourceRegion=REGION, SourceSnapshotId=source)["SnapshotId"]
     assert one(there, copy)["State"] == "pending"
     assert code(there.create_volume, SnapshotId=copy, AvailabilityZone=f"{OTHER}a") == "IncorrectState"

@@ -28,11 +28,6 @@ from lab.faults import Registry
 from lab.front import Front
 
 
-@pytest.fixture
-def faults() -> Registry:
-    return Registry()
-
-
 @pytest.fixture(scope="module")
 def moto_app() -> Any:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -40,32 +35,46 @@ def moto_app() -> Any:
     return DomainDispatcherApplication(create_backend_app)
 
 
-@pytest.fixture(params=["http", "https"])
-def s3(request: pytest.FixtureRequest, moto_app: Any, faults: Registry, tmp_path: Path) -> Iterator[Any]:
-    files = http_tls.ensure(tmp_path / "tls", ["127.0.0.1", "localhost"])
+@pytest.fixture(scope="module")
+def faults() -> Registry:
+    return Registry()
+
+
+@pytest.fixture(scope="module")
+def clients(moto_app: Any, faults: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    files = http_tls.ensure(tmp_path_factory.mktemp("tls"), ["127.0.0.1", "localhost"])
     front = Front(moto_app, None, faults=faults, tls_context=files.context())
-    sock = listen()
-    front.serve(sock, tls=request.param == "https")
-    more = {"verify": str(files.ca)} if request.param == "https" else {}
-    s3 = aws_client("s3", sock.getsockname(), request.param, **more)
+    plain, secure = listen(), listen()
+    front.serve(plain)
+    front.serve(secure, tls=True)
+    s3 = aws_client("s3", plain.getsockname(), "http")
     s3.create_bucket(Bucket="bbb", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    yield {"http": s3, "https": aws_client("s3", secure.getsockname(), "https", verify=str(files.ca))}
+    front.close()
+
+
+@pytest.fixture(params=["http", "https"])
+def s3(request: pytest.FixtureRequest, clients: dict[str, Any], faults: Registry) -> Iterator[Any]:
+    s3 = clients[request.param]
     yield s3
+    faults.clear()
     for entry in s3.list_objects_v2(Bucket="bbb").get("Contents", []):
         s3.delete_object(Bucket="bbb", Key=entry["Key"])
-    s3.delete_bucket(Bucket="bbb")
-    front.close()
 
 
 @pytest.mark.parametrize(
     "key", ["plain", "a/b//c", "with space+plus", "ünï/çødé", "100%", "a%2Fb", "q?x=1&y#z", "~t'(*)!"]
 )
-def test_s3_keys_come_back_as_they_were(s3: Any, key: str) -> None:
+def test_s3_keys_come_back_as_they_were(clients: dict[str, Any], key: str) -> None:
+    s3 = clients["http"]
     s3.put_object(Bucket="bbb", Key=key, Body=b"data of " + key.encode(), Metadata={"my_key": "v"})
     assert [entry["Key"] for entry in s3.list_objects_v2(Bucket="bbb")["Contents"]] == [key]
     answer = s3.get_object(Bucket="bbb", Key=key)
     assert answer["Body"].read() == b"data of " + key.encode()
     head = s3.head_object(Bucket="bbb", Key=key)
     assert head["ContentLength"] == len(b"data of " + key.encode()) and head["Metadata"] == {"my_key": "v"}
+    s3.delete_object(Bucket="bbb", Key=key)
+    assert "Contents" not in s3.list_objects_v2(Bucket="bbb")
 
 
 def test_s3_large_and_multipart_uploads(s3: Any) -> None:

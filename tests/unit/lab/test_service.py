@@ -10,8 +10,11 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -93,12 +96,22 @@ def test_a_lab_lives_from_up_to_down(settings: LabConfig) -> None:
     unknown = lab(settings, "fault", "ec2.no_such_thing")
     assert unknown.returncode == 1 and len(unknown.stderr.splitlines()) == 1
     assert "1 fault(s) cleared" in lab(settings, "fault", "--clear").stdout
+    refuses_control_calls_over_tls(settings)
     down = lab(settings, "down")
     assert down.returncode == 0, down.stderr
     assert sweep.leftovers(settings) == [] and not settings.state.exists()
     assert lab(settings, "down").returncode == 0  # again is fine
     status = lab(settings, "status")
     assert status.returncode == 3 and "python -m lab up" in status.stdout
+
+
+def refuses_control_calls_over_tls(settings: LabConfig) -> None:
+    """Hosts reach a listener without control calls; TLS is such a one, too."""
+    context = ssl.create_default_context(cafile=str(settings.state / "tls" / "ca.pem"))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        opener.open(f"https://localhost:{settings.tls_port}/_lab/health")
+    assert refused.value.code == 403
 
 
 def test_a_killed_lab_is_cleaned_up_and_started_again(settings: LabConfig) -> None:
@@ -131,18 +144,3 @@ def test_a_port_in_use_is_one_clear_sentence(settings: LabConfig) -> None:
     assert up.stderr.strip() == (f"lab: port {settings.tls_port} cannot be used (Address already in use); "
                                  "choose another one with DFIR_LAB_PORT")
     assert not settings.state.exists()
-
-
-def test_control_calls_are_not_to_be_had_by_hosts(settings: LabConfig) -> None:
-    """Hosts reach a listener without control calls; TLS is such a one, too."""
-    import ssl
-    import urllib.error
-    import urllib.request
-
-    assert lab(settings, "up", "--no-hosts", "--no-seed").returncode == 0
-    context = ssl.create_default_context(cafile=str(settings.state / "tls" / "ca.pem"))
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        opener.open(f"https://localhost:{settings.tls_port}/_lab/health")
-    assert refused.value.code == 403
-    assert lab(settings, "down").returncode == 0
