@@ -183,7 +183,8 @@ def one_line(text: str) -> str:
 
 def parse_export(text: str) -> dict[str, str]:
     """`blkid -o export`: NAME=value lines."""
-    return {name: value for name, _, value in (line.partition("=") for line in text.splitlines()) if name and value}
+    pairs = (line.partition("=")[::2] for line in text.splitlines())
+    return {name: value for name, value in pairs if name and value}
 
 
 def parse_table(text: str) -> list[Partition]:

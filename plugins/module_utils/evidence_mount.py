@@ -41,7 +41,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
     """The mounts of this mount namespace, in the order in which they were made."""
     mounts = []
     for line in text.splitlines():
-        left, _, right = line.partition(" - ")
+        left, _unused, right = line.partition(" - ")
         fields, rest = left.split(" "), right.split(" ")
         if len(fields) < 6 or len(rest) < 2:
             continue
@@ -127,7 +127,7 @@ class Mounter:
                     folder.mkdir(mode=0o755, parents=True)
             command = ["mount", "-t", driver(partition.type, self._filesystems()), "-o", options, partition.device,
                        point]
-            code, _, err = self._run(command)
+            code, _unused, err = self._run(command)
             if code != 0:
                 Path(point).rmdir()  # an empty folder would look like an empty file system
                 partition.reason = f"mount refused it: {one_line(err)}"
@@ -149,7 +149,7 @@ class Mounter:
         """Unmount everything below the volume's folder and remove the folder; the disk stays write-protected."""
         changed = False
         for point in self.left():
-            code, _, err = self._run(["umount", point])
+            code, _unused, err = self._run(["umount", point])
             if code != 0:
                 raise EvidenceError(f"{point} could not be unmounted: {one_line(err)}")
             changed = True

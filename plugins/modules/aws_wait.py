@@ -67,7 +67,7 @@ options:
     default: 30
   record:
     description:
-      - Arguments for M(dfir.aws.request_record), called with O(record.state=renewed) whenever half a minute has passed,
+      - Arguments for M(dfir.aws.request_record), called with C(state=renewed) whenever half a minute has passed,
         so that the lease of a request does not run out while its run waits.
     type: dict
   elapsed:
@@ -97,7 +97,7 @@ extends_documentation_fragment:
   - amazon.aws.region.modules
   - amazon.aws.boto3
 author:
-  - The dfir.aws authors
+  - The dfir.aws authors (@dfir-aws)
 seealso:
   - module: dfir.aws.request_resources_info
 """

@@ -35,7 +35,7 @@ extends_documentation_fragment:
   - amazon.aws.region.modules
   - amazon.aws.boto3
 author:
-  - The dfir.aws authors
+  - The dfir.aws authors (@dfir-aws)
 seealso:
   - module: amazon.aws.ec2_snapshot_info
 notes:

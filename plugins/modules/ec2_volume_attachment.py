@@ -60,7 +60,7 @@ extends_documentation_fragment:
   - amazon.aws.region.modules
   - amazon.aws.boto3
 author:
-  - The dfir.aws authors
+  - The dfir.aws authors (@dfir-aws)
 """
 
 EXAMPLES = r"""
@@ -204,8 +204,8 @@ class Attachment:
             return True
         self.changed = True
         if not self.check_mode:
-            mapping = {"DeviceName": self.current["Device"], "Ebs": {"VolumeId": self.volume_id,
-                                                                    "DeleteOnTermination": wanted}}
+            disk = {"VolumeId": self.volume_id, "DeleteOnTermination": wanted}
+            mapping = {"DeviceName": self.current["Device"], "Ebs": disk}
             self.ec2.modify_instance_attribute(InstanceId=self.instance_id, BlockDeviceMappings=[mapping])
             # Asked, not assumed: a host that ends with this unset leaves a volume behind.
             self.look()

@@ -11,7 +11,7 @@ DOCUMENTATION = r"""
 module: evidence_volume
 short_description: Write-protect, identify and mount an attached EBS volume
 version_added: 0.1.0
-author: The dfir.aws authors
+author: The dfir.aws authors (@dfir-aws)
 description:
   - Finds the disk of an EBS volume by the volume's id, never by the order in which disks appeared.
   - Sets the disk and every partition read-only before anything is read from it.

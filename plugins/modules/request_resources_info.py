@@ -47,7 +47,7 @@ extends_documentation_fragment:
   - amazon.aws.region.modules
   - amazon.aws.boto3
 author:
-  - The dfir.aws authors
+  - The dfir.aws authors (@dfir-aws)
 """
 
 EXAMPLES = r"""

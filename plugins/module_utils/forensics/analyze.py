@@ -84,7 +84,7 @@ def analyze(settings: Settings) -> bool:
     stop: list[int] = []
     # Told to stop (the deadline is near), it still closes its books; as a container's first process it must ask for
     # the signal, or would never get it.
-    before = {number: signal.signal(number, lambda got, _: stop.append(got))
+    before = {number: signal.signal(number, lambda got, _unused: stop.append(got))
               for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         outcomes = [*run_steps(steps, say, stopped=lambda: bool(stop)), *skipped]

@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code."""
     if argv is None:
         # As the first process of a container Python would ignore a request to end. Its children end with it.
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+        signal.signal(signal.SIGTERM, lambda *_unused: os._exit(128 + signal.SIGTERM))
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["upload"]:
         # Its options are its own; imported late, because it alone talks to AWS.

@@ -25,7 +25,7 @@ from .model import Artifacts, Partition
 from .steps import Say
 from .timeline import SLEUTHKIT_TYPES, Line, fls, parse_body_line
 from .times import iso
-from .tools import environment
+from .tools import ToolError, environment
 
 FILE_LIMIT = 64 << 20
 TOTAL_LIMIT = 1 << 30
@@ -102,7 +102,7 @@ class _archive:
     def __enter__(self) -> tarfile.TarFile:
         return self.tar
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_unused: object) -> None:
         self.tar.close()
         self.zip.close()
 
@@ -180,7 +180,8 @@ def _icat(partition: Partition, inode: str) -> bytes | None:
     chunks: list[bytes] = []
     size = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()) as process:
-        assert process.stdout is not None  # noqa: S101 - asked for above
+        if process.stdout is None:  # for the type checker: it was asked for
+            raise ToolError("no output from the tool")
         while chunk := process.stdout.read(1 << 20):
             chunks.append(chunk)
             size += len(chunk)
@@ -188,5 +189,3 @@ def _icat(partition: Partition, inode: str) -> bytes | None:
                 process.kill()
                 break
     return b"".join(chunks) or None
-
-

@@ -75,7 +75,7 @@ class JournalInodes:
         return self._extents(root, 5)
 
     def _extents(self, root: bytes, depth_left: int) -> list[tuple[int, int, int]]:
-        magic, count, _, depth = struct.unpack_from("<HHHH", root)
+        magic, count, _unused, depth = struct.unpack_from("<HHHH", root)
         self._nodes_left -= 1
         if magic != EXTENT_MAGIC or depth > depth_left or self._nodes_left < 0:
             return []
@@ -107,7 +107,7 @@ class JournalInodes:
         inode = self._inode(self.journal_inode)
         if not struct.unpack_from("<I", inode, 32)[0] & EXTENTS_FLAG:
             return found
-        where = list(islice((physical + step for _, physical, length in sorted(self.extents(inode[40:100]))
+        where = list(islice((physical + step for _unused, physical, length in sorted(self.extents(inode[40:100]))
                              for step in range(length)), MAX_JOURNAL // self.block_size))
         if not where:
             return found
@@ -115,7 +115,7 @@ class JournalInodes:
         position = 1
         while position < len(where):
             block = self._block(where[position])
-            magic, kind, _ = struct.unpack_from(">III", block)
+            magic, kind, _unused = struct.unpack_from(">III", block)
             position += 1
             if magic != JBD2_MAGIC or kind != DESCRIPTOR:
                 continue
@@ -165,10 +165,10 @@ def _tags(block: bytes, features: int) -> list[tuple[int, bool]]:
         if checksum_v3:
             if offset + 16 > end:
                 break
-            home, flags, high, _ = struct.unpack_from(">IIII", block, offset)
+            home, flags, high, _unused = struct.unpack_from(">IIII", block, offset)
             offset += 16
         else:
-            home, _, flags = struct.unpack_from(">IHH", block, offset)
+            home, _unused, flags = struct.unpack_from(">IHH", block, offset)
             high = struct.unpack_from(">I", block, offset + 8)[0] if wide and offset + 12 <= end else 0
             offset += 12 if wide else 8
         tags.append((home | (high << 32 if wide else 0), bool(flags & 1)))

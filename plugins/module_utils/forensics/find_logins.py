@@ -110,7 +110,7 @@ def _guessing(scene: Scene, lines: list[LogLine], guessers: set[str]) -> Iterato
                             success.line.raw)
     for address, moments in failures.items():
         if len(moments) >= MANY_FAILURES and address not in guessers:
-            tried = ", ".join(name for name, _ in users[address].most_common(5))
+            tried = ", ".join(name for name, _unused in users[address].most_common(5))
             yield scene.finding(where[address].entry, "password_guessing", "ssh_brute_force", "low",
                                 f"{len(moments)} failed logins from {address} between {moments[0]:%Y-%m-%d %H:%M:%S} "
                                 f"and {moments[-1]:%Y-%m-%d %H:%M:%S} UTC, none successful (tried {tried})",
@@ -170,7 +170,8 @@ class LoginRecord:
 def login_records(data: bytes) -> Iterator[LoginRecord]:
     """The records of wtmp, btmp or utmp."""
     for offset in range(0, len(data) - RECORD.size + 1, RECORD.size):
-        kind, _, line, _, user, host, _, _, _, seconds, _, packed = RECORD.unpack_from(data, offset)
+        fields = RECORD.unpack_from(data, offset)
+        kind, line, user, host, seconds, packed = (fields[index] for index in (0, 2, 4, 5, 9, 11))
         if packed[4:] == bytes(12):
             address = "" if packed[:4] == bytes(4) else str(ipaddress.IPv4Address(packed[:4]))
         else:

@@ -52,7 +52,7 @@ def _table(scene: Scene, entry: Entry, owner: str | None) -> Iterator[Finding]:
             continue
         who, command = owner, match[2].strip()
         if who is None:
-            who, _, command = command.partition(" ") if " " in command else command.partition("\t")
+            who, _unused, command = command.partition(" ") if " " in command else command.partition("\t")
         severity, why = judge_command(scene, command)
         if owned and severity in ("info", "low"):
             continue
@@ -77,7 +77,7 @@ def judge_command(scene: Scene, command: str) -> tuple[str, str]:
         found += judge_target(scene, path)
     if not found:
         return "info", ""
-    return worst(*(severity for severity, _ in found)), ", ".join(dict.fromkeys(text for _, text in found))
+    return worst(*(severity for severity, _unused in found)), ", ".join(dict.fromkeys(text for _unused, text in found))
 
 
 def judge_target(scene: Scene, path: str) -> list[tuple[str, str]]:

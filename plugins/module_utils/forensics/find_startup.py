@@ -34,10 +34,10 @@ def find(scene: Scene) -> Iterator[Finding]:
 
 
 def _units(scene: Scene) -> Iterator[Finding]:
-    folders = [*UNIT_FOLDERS, *(f"{home}/.config/systemd/user" for _, home in scene.homes())]
+    folders = [*UNIT_FOLDERS, *(f"{home}/.config/systemd/user" for _unused, home in scene.homes())]
     seen: set[bytes] = set()
     for folder in folders:
-        for _, entries in scene.tree.walk(folder):
+        for _unused, entries in scene.tree.walk(folder):
             for entry in entries:
                 if entry.is_file and entry.path not in seen and entry.name.endswith(UNIT_KINDS):
                     seen.add(entry.path)
@@ -121,7 +121,7 @@ def _boot_scripts(scene: Scene) -> Iterator[Finding]:
                          ("/etc/xdg/autostart", "starts with every desktop"),
                          ("/etc/X11/Xsession.d", "starts with every desktop")):
         places += [(entry, when) for entry in scene.tree.entries(folder)]
-    for _, home in scene.homes():
+    for _unused, home in scene.homes():
         places += [(entry, "starts with a desktop") for entry in scene.tree.entries(f"{home}/.config/autostart")]
     for entry, when in places:
         if entry is not None and entry.is_file:
@@ -130,7 +130,7 @@ def _boot_scripts(scene: Scene) -> Iterator[Finding]:
 
 def _profiles(scene: Scene) -> Iterator[Finding]:
     files = ["/etc/profile", "/etc/bash.bashrc", "/etc/bashrc", "/etc/zsh/zshrc", "/etc/environment"]
-    files += [f"{home}/{name}" for _, home in scene.homes()
+    files += [f"{home}/{name}" for _unused, home in scene.homes()
               for name in (".bashrc", ".bash_profile", ".bash_login", ".profile", ".zshrc", ".zprofile",
                            ".bash_aliases", ".bash_logout", ".config/fish/config.fish", ".ssh/rc", ".pam_environment")]
     entries = [entry for entry in map(scene.tree.lookup, files) if entry is not None]

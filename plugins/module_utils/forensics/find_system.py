@@ -105,7 +105,7 @@ def _sshd(scene: Scene) -> Iterator[Finding]:
         if entry is None or not entry.is_file:
             continue
         for raw in (scene.tree.text(entry.path) or "").splitlines():
-            key, _, value = raw.strip().partition(" ")
+            key, _unused, value = raw.strip().partition(" ")
             key, value = key.lower(), value.strip()
             if key == "permitrootlogin" and value.lower() == "yes":
                 yield scene.finding(entry, "sshd_root_login", "ssh_config", "low",

@@ -91,9 +91,9 @@ def _script(scene: Scene, entry: Entry, neighbors: list[Entry]) -> Iterator[Find
     text = scene.tree.text(entry.path, READ_LIMIT) or ""
     is_php = entry.name.lower().endswith(PHP) or "<?php" in text[:4096]
     code = judge_code(text) if is_php or entry.name.lower().endswith((b".jsp", b".jspx", b".asp", b".aspx")) else []
-    notes = [why for _, why, _ in code]
-    severity = worst("info", *(level for level, _, _ in code))
-    if len({why for level, why, _ in code if level == "high"}) >= 2:
+    notes = [why for _unused, why, _unused in code]
+    severity = worst("info", *(level for level, _unused, _unused in code))
+    if len({why for level, why, _unused in code if level == "high"}) >= 2:
         severity = "critical"
     newer = _newer(entry, neighbors)
     alone = bool(_STATIC_FOLDER.search(entry.path.rsplit(b"/", 1)[0])) and bool(neighbors) and sum(

@@ -30,7 +30,7 @@ class Packages:
                 self.owned.update(self.normal(line) for line in (tree.read(entry.path) or b"").split(b"\n") if line)
             elif entry.name.endswith(b".md5sums"):
                 for line in (tree.read(entry.path) or b"").split(b"\n"):
-                    digest, _, name = line.partition(b"  ")
+                    digest, _unused, name = line.partition(b"  ")
                     if name and len(digest) == 32:
                         self.md5[self.normal(b"/" + name.lstrip(b"/"))] = digest.decode("ascii", "replace")
             elif entry.name.endswith(b".conffiles"):

@@ -55,7 +55,7 @@ def plant(partition: Partition, folder: Path) -> Farm:
     farm = Farm(folder, tree, [], 0)
     inodes: set[int] = set()
     base = os.fsencode(folder)
-    for _, entries in tree.walk():
+    for _unused, entries in tree.walk():
         for entry in entries:
             if not entry.is_file or entry.info.st_size == 0 or entry.info.st_ino in inodes:
                 continue
@@ -95,7 +95,8 @@ def describe(farm: Farm, entry: Entry) -> dict[str, Any]:
 def lines_of(command: Sequence[str | Path], ok: tuple[int, ...]) -> Iterator[bytes]:
     """The lines that a scanner prints; ToolError when it ends with another code than `ok`."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
-        assert process.stdout is not None and process.stderr is not None  # noqa: S101 - asked for above
+        if process.stdout is None or process.stderr is None:  # for the type checker: both were asked for
+            raise ToolError("no output from the tool")
         for raw in process.stdout:
             yield raw.rstrip(b"\n")
         said = process.stderr.read(4000).decode("utf-8", "replace").strip()
@@ -173,7 +174,7 @@ def clamav_hits(farm: Farm, database: Path) -> Iterator[tuple[Entry, str]]:
         f"--max-scansize={4 * SIZE_LIMIT}", "--max-scantime=60000", "-d", database]
     many = [*command, "-r", "--follow-file-symlinks=2", "--follow-dir-symlinks=0", farm.folder]
     for line in lines_of(many, (0, 1)):
-        path, _, signature = line.removesuffix(b" FOUND").rpartition(b": ")
+        path, _unused, signature = line.removesuffix(b" FOUND").rpartition(b": ")
         if line.endswith(b" FOUND") and path in by_path:
             yield by_path[path], signature.decode("ascii", "replace")
     for entry in unprintable[:STREAM_LIMIT]:
