@@ -1,0 +1,223 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts that die or cannot be reached, runs that are killed in the middle, and what a host's own credentials can do."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from lab import audit
+from lab.config import CONTROLLER_IP
+from tests.conftest import run
+from tests.integration.flow.flow_kit import (
+    BUCKET,
+    HOME,
+    Play,
+    Request,
+    Site,
+    arm,
+    boto_session,
+    check_alert,
+    client,
+    copies,
+    instances,
+    remove,
+    together,
+    until,
+)
+
+# Read where malware would read it: on the host, from the metadata service.
+ASK_METADATA = """
+import urllib.request as web
+def ask(path, method="GET", **headers):
+    request = web.Request("http://169.254.169.254/latest/" + path, method=method, headers=headers)
+    return web.urlopen(request, timeout=10).read().decode()
+token = {"X-aws-ec2-metadata-token": ask("api/token", "PUT", **{"X-aws-ec2-metadata-token-ttl-seconds": "60"})}
+role = "meta-data/iam/security-credentials/"
+print(ask(role + ask(role, **token), **token))
+"""
+EACH_ONCE = {"instance": 1, "volume": 3, "security-group": 1, "instance-profile": 1, "role-policy": 1, "role": 1}
+
+
+@together(long=True)
+def test_killed_runs_are_taken_up_and_nothing_is_made_twice(site: Site) -> None:
+    """Killed while the copy is made and again when the host has just been launched; then a good end, and a bad one."""
+    origin = site.source()
+    arm(site.lab, "ec2.copy_slow", f"source_snapshot={origin}", "seconds=20")
+    request = site.request(aws_snapshot_id=origin)
+    first = request.start()
+    first.until("snapshot: snap-")
+    somebody_else_holds_it(request, first)
+    first.kill()
+    assert [copy["State"] for copy in copies(site.lab, origin)] == ["pending"]
+
+    second = request.start()
+    until(lambda: instances(site.lab, request.id), "a launch")
+    second.kill()
+
+    third = request.run()
+    assert third.code == 0, third.text[-4000:]
+    assert len(copies(site.lab, origin)) == 1 and len(instances(site.lab, request.id)) == 1
+    assert Counter(kind for kind, _id in request.exists()) - Counter({"network-interface": 1}) == EACH_ONCE
+    assert [mail.subject.split()[1] for mail in request.mails] == ["ready:"]
+    assert request.record["state"] == "open" and request.record["lease"] is None
+    assert len(request.record["runs"]) == 3
+
+    every_thing_is_tagged(request)
+    its_credentials_write_once_below_its_prefix_and_no_more(request)
+    a_connection_that_breaks_is_told_by_settle(request)
+
+
+def somebody_else_holds_it(request: Request, first: Play) -> None:
+    """A second run at the same time goes away, and says who works on it and until when."""
+    lease = request.record["lease"]
+    second = request.run()
+    assert second.code not in (0, None) and "Traceback" not in second.text
+    assert second.sentence == (
+        f"Request {request.id} is being worked on by process {first.pid} on {socket.gethostname()}, which holds it "
+        f"until {lease['expires_at']} (UTC) at least: wait for it, or start again later.")
+    assert request.record["lease"]["holder"] == lease["holder"] and first.code is None
+    assert request.mails == []
+
+
+def every_thing_is_tagged(request: Request) -> None:
+    """Request, incident and expiry on everything; from the creating call, since no later one may tag."""
+    wanted = {"dfir:request": request.id, "dfir:incident": request.incident}
+    made = [thing for thing in audit.account(request.lab) if (thing.kind, thing.id) in request.exists()]
+    iam = client(request.lab, "iam")
+    for thing in made:
+        tags = dict(thing.tags)
+        if thing.kind == "role-policy":
+            continue  # a part of its role
+        if thing.kind == "role":
+            tags = {tag["Key"]: tag["Value"] for tag in iam.list_role_tags(RoleName=thing.id)["Tags"]}
+        if thing.kind == "instance-profile":
+            profile = iam.get_instance_profile(InstanceProfileName=thing.id)["InstanceProfile"]
+            tags = {tag["Key"]: tag["Value"] for tag in profile["Tags"]}
+        assert wanted.items() <= tags.items() and tags["dfir:expires"].endswith("Z"), thing
+    controller = boto3.client(
+        "ec2", region_name=HOME, endpoint_url=request.lab.endpoint, aws_access_key_id="AKIADFIRLABCONTROLLER",
+        aws_secret_access_key="lab-controller-secret-not-a-secret-0000000")
+    for thing in made:
+        if thing.kind in ("instance", "volume", "security-group"):
+            refused(lambda name=thing.id: controller.create_tags(Resources=[name], Tags=[
+                {"Key": "dfir:request", "Value": request.id}]), "UnauthorizedOperation")
+
+
+def refused(call: Callable[[], Any], *codes: str) -> None:
+    """AWS must refuse this, with one of these codes."""
+    try:
+        call()
+    except ClientError as error:
+        assert error.response["Error"]["Code"] in codes, error
+    else:
+        raise AssertionError("AWS allowed what it must refuse")
+
+
+def its_credentials_write_once_below_its_prefix_and_no_more(request: Request) -> None:
+    """What malware on the host could do with the host's own credentials (pitfalls 28 and 40)."""
+    told = run(sys.executable, "-m", "lab.analyst", request.incident, "--", f"python3 -c '{ASK_METADATA}'")
+    assert told.returncode == 0, told.stdout
+    make = boto_session(request.lab, json.loads(told.stdout[told.stdout.index("{"):]))
+    s3, admin = make("s3"), client(request.lab, "s3")
+    prefix = request.record["request"]["artifact_prefix"]
+    own, theirs = f"{prefix}note.txt", f"INC-OTHERS/{prefix.split('/', 1)[1]}note.txt"
+    once = {"Bucket": BUCKET, "IfNoneMatch": "*"}
+
+    s3.put_object(**once, Key=own, Body=b"first")
+    refused(lambda: s3.put_object(**once, Key=own, Body=b"second"), "PreconditionFailed")
+    refused(lambda: s3.put_object(Bucket=BUCKET, Key=own, Body=b"second"), "AccessDenied")
+    refused(lambda: s3.put_object(Bucket=BUCKET, Key=f"{prefix}other.txt", Body=b"no condition"), "AccessDenied")
+    etag = admin.head_object(Bucket=BUCKET, Key=own)["ETag"]
+    refused(lambda: s3.put_object(Bucket=BUCKET, Key=own, Body=b"second", IfMatch=etag), "AccessDenied")
+    for key in (theirs, "note.txt", request.record["request"]["record_key"], "requests/0123456789abcdef.json",
+                "toolbox/image.tar", prefix.rstrip("/") + "-neighbour/note.txt"):
+        refused(lambda key=key: s3.put_object(**once, Key=key, Body=b"x"), "AccessDenied")
+
+    parts = s3.create_multipart_upload(Bucket=BUCKET, Key=f"{prefix}large.bin")
+    upload = {"Bucket": BUCKET, "Key": parts["Key"], "UploadId": parts["UploadId"]}
+    part = s3.upload_part(**upload, PartNumber=1, Body=b"part")["ETag"]
+    done = {"MultipartUpload": {"Parts": [{"ETag": part, "PartNumber": 1}]}}
+    refused(lambda: s3.complete_multipart_upload(**upload, **done), "AccessDenied")
+    s3.complete_multipart_upload(**upload, **done, IfNoneMatch="*")
+
+    for call in (
+        lambda: s3.get_object(Bucket=BUCKET, Key=own),
+        lambda: s3.list_objects_v2(Bucket=BUCKET),
+        lambda: s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix),
+        lambda: s3.list_object_versions(Bucket=BUCKET, Prefix=prefix),
+        lambda: s3.delete_object(Bucket=BUCKET, Key=own),
+        lambda: s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": own}]})["Errors"][0]["none"],
+        lambda: s3.copy_object(**once, Key=f"{prefix}copy.txt", CopySource={"Bucket": BUCKET, "Key": own}),
+        lambda: s3.put_object_tagging(Bucket=BUCKET, Key=own, Tagging={"TagSet": []}),
+        lambda: s3.get_bucket_policy(Bucket=BUCKET),
+        lambda: s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Suspended"}),
+        lambda: make("iam").list_roles(),
+        lambda: make("secretsmanager").get_secret_value(SecretId="dfir/controller-ssh-key"),
+        lambda: make("ssm").get_parameter(Name="/dfir/analysts/alice/public_key"),
+        lambda: make("ec2").describe_instances(),
+        lambda: make("ec2").terminate_instances(InstanceIds=[instances(request.lab, request.id)[0]["InstanceId"]]),
+    ):
+        with suppress(KeyError):  # DeleteObjects answers 200 and refuses each key by itself
+            refused(call, "AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
+    versions = admin.list_object_versions(Bucket=BUCKET, Prefix=prefix)
+    assert "DeleteMarkers" not in versions
+    assert sorted(item["Key"] for item in versions["Versions"]) == sorted([own, parts["Key"]])
+    assert admin.get_object(Bucket=BUCKET, Key=own)["Body"].read() == b"first"
+
+
+def a_connection_that_breaks_is_told_by_settle(request: Request) -> None:
+    """p61: an unreachable host triggers neither rescue nor always, and the alert comes nevertheless."""
+    host = instances(request.lab, request.id)[0]
+    play = request.start()
+    play.until("TASK [Bring the tools and prove that they work]")
+    client(request.lab, "ec2").revoke_security_group_ingress(
+        GroupId=host["SecurityGroups"][0]["GroupId"], IpProtocol="tcp", FromPort=22, ToPort=22,
+        CidrIp=f"{CONTROLLER_IP}/32")
+    control = Path.home() / ".ansible" / "cp" / host["InstanceId"]
+    subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={control}", "host"], capture_output=True, check=False)
+    things = check_alert(request, play.end(), "toolbox",
+                         f"The connection to {host['InstanceId']} at {host['PrivateIpAddress']} failed or broke")
+    assert "UNREACHABLE!" in play.text
+    remove(request, things)
+
+
+@together(long=True)
+def test_a_host_that_cannot_be_reached(site: Site) -> None:
+    origin = site.source()
+    arm(site.lab, "host.ssh_blocked", "instance_type=r5.large")
+    patience = {"analysis_host": {"vars": {"analysis_host_reach_timeout": 12}}}
+    request = site.request(aws_snapshot_id=origin, aws_ec2_instance_type="r5.large",
+                           overlay={"all": {"children": patience}})
+    play = request.run()
+    host = instances(site.lab, request.id)[0]
+    things = check_alert(request, play, "connection", f"Host {host['InstanceId']} at {host['PrivateIpAddress']} cannot",
+                         "Check that port 22 of", "dfir_aws_controller_cidrs")
+    assert Counter(thing.kind for thing in things if thing.kind != "role-in-profile") == EACH_ONCE
+    remove(request, things)
+
+
+@together(long=True)
+def test_a_host_that_dies_while_it_boots(site: Site) -> None:
+    origin = site.source()
+    arm(site.lab, "ec2.boot_dies", "instance_type=c5.xlarge", "seconds=0")
+    request = site.request(aws_snapshot_id=origin, aws_ec2_instance_type="c5.xlarge")
+    things = check_alert(request, request.run(), "analysis_host", "instead of running", "raise 'attempt'")
+    assert "instance" not in {thing.kind for thing in things}
+    # What the alert advises: the same request removes what is left, and says that it needs another attempt.
+    again = request.run()
+    assert again.code not in (0, None) and "raise 'attempt'" in again.sentence
+    assert "INCOMPLETE" in request.mails[-1].text and request.exists() == set()
+    assert len(instances(site.lab, request.id)) == 1 and request.record["outcome"] == "incomplete"
