@@ -6,10 +6,10 @@ PY := .venv/bin/python
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DFIR_LAB_STATE,DFIR_LAB_PORT,DFIR_LAB_CACHE,PYTHONDONTWRITEBYTECODE)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo test unit scenarios lint sanity bench lab-up lab-down lab-status clean
+.PHONY: help setup demo test unit lint sanity core216 bench lab-up lab-down lab-status clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 setup: ## install what this machine lacks
 	@lab/setup.sh apt
@@ -33,6 +33,10 @@ lint: setup ## ruff, mypy, yamllint and ansible-lint's production profile
 sanity: setup ## ansible-test sanity on the collection
 	@tests/sanity/run $(SANITY_ARGS)
 
+core216: setup ## hold the collection against ansible-core 2.16, the oldest that is promised
+	@[ -x .venv-2.16/bin/ansible ] || { $(PY) -m venv .venv-2.16 && .venv-2.16/bin/pip -q install 'ansible-core==2.16.*' 'boto3>=1.36'; }
+	@$(AS_ROOT) env DFIR_CORE216=.venv-2.16/bin/python $(PY) -m pytest tests/integration/test_cores.py
+
 bench: setup ## measure speed as ratios, side by side
 	@$(PY) -m pytest -q -s tests/bench
 
@@ -47,4 +51,4 @@ lab-status: ## show instances, volumes, snapshots and mails of the lab
 	@$(PY) -m lab status
 
 clean: lab-down ## remove what the targets above left in the checkout (the shared cache stays)
-	@rm -rf .venv .lab .pytest_cache .mypy_cache .ruff_cache .ansible tests/output build dist *.egg-info
+	@rm -rf .venv .venv-2.16 .lab .lab-test .cache .pytest_cache .mypy_cache .ruff_cache .ansible tests/output build dist *.egg-info

@@ -24,10 +24,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import CHECKOUT, tool_environment
 
 from lab import audit
 from lab.config import LabConfig
+from tests.kit import CHECKOUT, tool_environment
 
 PLAYBOOK = "playbooks/analyze_request.yml"
 VALID: dict[str, Any] = yaml.safe_load((CHECKOUT / "examples/analyze_request.yml").read_text())

@@ -17,7 +17,7 @@ import yaml
 
 from lab import audit
 from lab.config import LabConfig
-from tests.conftest import CHECKOUT, run
+from tests.kit import CHECKOUT, run
 
 TABLE = yaml.safe_load((CHECKOUT / "tests/unit/plugins/data/hostile_inputs.yml").read_text())
 Answers = dict[str, CompletedProcess[str]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.config import LabConfig
-from tests.conftest import CHECKOUT, run
+from tests.kit import CHECKOUT, run
 
 # `default` brings a developer's lab up and down; here the `lab` fixture does that.
 SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/molecule.yml")

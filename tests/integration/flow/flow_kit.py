@@ -35,7 +35,7 @@ from lab.cli_client import ask
 from lab.config import ACCOUNT, LabConfig
 from lab.faults.registry import Registry
 from lab.mail.reader import Mail, list_mails
-from tests.conftest import CHECKOUT, tool_environment
+from tests.kit import CHECKOUT, tool_environment
 
 BUCKET = f"dfir-artifacts-{ACCOUNT}"
 HOME = "eu-west-1"  # where requests are analyzed

@@ -20,7 +20,6 @@ from botocore.exceptions import ClientError
 
 from lab import audit
 from lab.config import CONTROLLER_IP
-from tests.conftest import run
 from tests.integration.flow.flow_kit import (
     BUCKET,
     HOME,
@@ -37,6 +36,7 @@ from tests.integration.flow.flow_kit import (
     together,
     until,
 )
+from tests.kit import run
 
 # Read where malware would read it: on the host, from the metadata service.
 ASK_METADATA = """

@@ -268,7 +268,8 @@ def test_p63_no_raw_name_is_read_behind_the_door() -> None:
     """Extra vars outrank every other variable: a role that had an input of that name would get it unchecked."""
     raw = re.compile(r"\b(" + "|".join(request_fields.NAMES) + r")\b(?!\s*\()")
     found = []
-    for path in [*(ROOT / "playbooks").glob("*.yml"), *(ROOT / "roles").rglob("*.yml"), *(ROOT / "roles").rglob("*.j2")]:
+    for path in (path for folder in ("playbooks", "roles") for kind in ("*.yml", "*.j2")
+                 for path in (ROOT / folder).rglob(kind)):
         if "roles/request/" in path.as_posix() or "/files/" in path.as_posix():
             continue
         for line in path.read_text(encoding="utf-8").splitlines():
