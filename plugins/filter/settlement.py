@@ -146,6 +146,22 @@ def last_steps(before: Sequence[Mapping[str, Any]], settled: Mapping[str, Any], 
     return steps
 
 
+def closing_words(request: Mapping[str, Any], settled: Mapping[str, Any], waited: Mapping[str, Any],
+                  host: Mapping[str, Any]) -> list[str]:
+    """What the job says last of a request that went well: how it stands, and where to look."""
+    place = f"s3://{request['artifact_bucket']}/{request['artifact_prefix']}"
+    if not settled.get("closed"):
+        return [f"Request {request['request_id']}: the host {host.get('instance_id')} is at work until "
+                f"{host.get('deadline')} at the latest. The ready mail says how to connect.",
+                f"Results: {place}", "Run the same request again to wait for its end."]
+    counts = (waited.get("marker") or {}).get("counts") or {}
+    severities = [f"{counts[key]} {key.removeprefix('findings_')}"
+                  for key in ("findings_critical", "findings_high", "findings_medium") if counts.get(key)]
+    found = f", {counts['findings']} findings" if "findings" in counts else ""
+    return [f"Request {request['request_id']}: {settled.get('outcome')}{found}"
+            + (f" ({', '.join(severities)})" if severities else "") + ".", f"Results: {place}"]
+
+
 def seconds_until(moment: str, more: float = 0) -> int:
     """Seconds from now to a moment in UTC and `more`; never less than one."""
     at = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
@@ -161,5 +177,6 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Names as playbooks use them, below `dfir.aws.`."""
-        named = (problem, settlement, interrupted, outcome, removed, ended_now, timed_steps, last_steps, seconds_until)
+        named = (problem, settlement, interrupted, outcome, removed, ended_now, timed_steps, last_steps,
+                 closing_words, seconds_until)
         return {function.__name__: function for function in named}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.dfir.aws.plugins.filter.settlement import (
     STEPS,
+    closing_words,
     ended_now,
     interrupted,
     last_steps,
@@ -150,6 +151,21 @@ def test_the_last_steps_are_the_results_the_clean_up_and_what_failed() -> None:
     assert last_steps([], {"failed": False}, {}) == []
     failed = last_steps(before, {"failed": True, "step": "results", "reason": "no"}, {})
     assert failed == [{"name": "results", "outcome": "failed", "details": {"reason": "no"}}]
+
+
+REQUEST = {"request_id": "0a", "artifact_bucket": "b", "artifact_prefix": "INC-1/snap-1/"}
+
+
+def test_closing_words_of_a_finished_request_name_findings_and_place() -> None:
+    waited = {"marker": {"counts": {"findings": 52, "findings_critical": 4, "findings_high": 22, "findings_low": 7}}}
+    assert closing_words(REQUEST, {"closed": True, "outcome": "complete"}, waited, {}) == [
+        "Request 0a: complete, 52 findings (4 critical, 22 high).", "Results: s3://b/INC-1/snap-1/"]
+    assert closing_words(REQUEST, {"closed": True, "outcome": "timeout"}, {}, {})[0] == "Request 0a: timeout."
+
+
+def test_closing_words_of_an_open_request_name_host_and_deadline() -> None:
+    words = closing_words(REQUEST, {"closed": False}, {}, {"instance_id": "i-1", "deadline": "2026-11-21T00:00:00Z"})
+    assert "i-1" in words[0] and "2026-11-21T00:00:00Z" in words[0] and "again" in words[-1]
 
 
 def test_seconds_until() -> None:
