@@ -40,6 +40,8 @@ def close_loop(name: str) -> None:
     """Release a loop device and its partitions; fine when it is gone. One still in use goes with its last user."""
     if not (SYS_BLOCK / name / "loop").is_dir():
         return
+    # Handed back as it was found: whoever gets this loop device next may not know that the flag outlives its file.
+    subprocess.run(["blockdev", "--setrw", f"/dev/{name}"], capture_output=True, check=False)
     subprocess.run(["partx", "--delete", f"/dev/{name}"], capture_output=True, check=False)
     with suppress(HostError):  # gone meanwhile
         run(["losetup", "--detach", f"/dev/{name}"])

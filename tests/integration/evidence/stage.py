@@ -47,7 +47,9 @@ def live_copy(work: Path, image: Path, fs_type: str) -> None:
     live, point = work / "live.img", work / "live"
     image.rename(live)
     point.mkdir()
-    sh("mount", "-t", fs_type, "-o", "loop", str(live), str(point))
+    loop = sh("losetup", "--find", "--show", str(live)).strip()
+    sh("blockdev", "--setrw", loop)  # what somebody set read-only stays so for the next user of the device
+    sh("mount", "-t", fs_type, loop, str(point))
     try:
         for number in range(20):
             (point / f"file{number}").write_text(str(number))
@@ -58,6 +60,7 @@ def live_copy(work: Path, image: Path, fs_type: str) -> None:
         sh("cp", "--sparse=always", str(live), str(image))
     finally:
         sh("umount", str(point))
+        sh("losetup", "--detach", loop)
     point.rmdir()
     live.unlink()
 
