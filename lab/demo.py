@@ -160,7 +160,8 @@ def show_times(record: dict[str, Any], summary: dict[str, Any], total: float) ->
             began, ended = (datetime.fromisoformat(entry[key].replace("Z", "+00:00"))
                             for key in ("started_at", "ended_at"))
             print(f"  {entry['name']:<16} {(ended - began).total_seconds():>5.0f} s")
-    tools = float(summary["seconds"])
+    hours, minutes, seconds = step(record, "toolbox")["validation_took"].split(":")
+    tools = float(summary["seconds"]) + int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     print(f"  {'all':<16} {total:>5.0f} s, of which forensic tools at work {tools:.0f} s, "
           f"the flow itself {total - tools:.0f} s")
 
