@@ -16,13 +16,13 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .console import tell
 from .model import ARTIFACTS, Artifacts, Evidence, EvidenceError, Partition, load_evidence
 from .steps import Outcome, Say, Step, StepError, run_steps
 from .summary import summarize
@@ -57,7 +57,7 @@ def main(options: argparse.Namespace) -> int:
         artifacts = Artifacts(options.out)
         options.work.mkdir(parents=True, exist_ok=True)
     except (EvidenceError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        tell(f"error: {error}", error=True)
         return 2
     # Every tool's temporary files belong on the scratch volume, not into the container's small /tmp.
     os.environ["TMPDIR"] = str(options.work)
@@ -72,7 +72,7 @@ def analyze(settings: Settings) -> bool:
     log.unlink(missing_ok=True)
 
     def say(text: str) -> None:
-        print(text, flush=True)
+        tell(text)
         with log.open("a", encoding="utf-8") as stream:
             stream.write(f"{utc_now()} {text}\n")
 

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .console import tell
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code."""
@@ -46,12 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .validate import validate
 
         report = validate()
-        print(json.dumps(report, indent=1))
+        tell(json.dumps(report, indent=1))
         return 0 if report["ok"] else 1
     if options.command == "versions":
         from .validate import versions
 
-        print(json.dumps(versions(), indent=1))
+        tell(json.dumps(versions(), indent=1))
         return 0
     from .analyze import main as run_analysis
 
@@ -59,4 +61,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -17,7 +17,6 @@ import fcntl
 import json
 import os
 import stat
-import sys
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from .console import tell
 from .s3_put import HAS_BOTOCORE, PART, SINGLE_LIMIT, UploadError, digest, put
 from .watchdog import Ending, Request, RequestError, ending, load_request, marker
 
@@ -266,7 +266,7 @@ def make_client(request: Request) -> Any:
 
 def _say(text: str) -> None:
     # A name from the evidence must not end a line of the log or steer a terminal.
-    print("".join(char if char.isprintable() else "?" for char in text), flush=True)
+    tell("".join(char if char.isprintable() else "?" for char in text))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -301,4 +301,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from .console import tell
 from .tools import SHARE, ToolError, run, script
 
 SAMPLES = SHARE / "samples"
@@ -164,5 +165,5 @@ def validate() -> dict[str, Any]:
 def main() -> int:
     """Print the report as JSON; 1 when a tool does not work."""
     report = validate()
-    print(json.dumps(report, indent=1))
+    tell(json.dumps(report, indent=1))
     return 0 if report["ok"] else 1
