@@ -6,7 +6,7 @@ PY := .venv/bin/python
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DFIR_LAB_STATE,DFIR_LAB_PORT,DFIR_LAB_CACHE,PYTHONDONTWRITEBYTECODE)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo test unit lint sanity core216 bench lab-up lab-down lab-status clean
+.PHONY: help setup demo test test-flow unit lint sanity core216 bench lab-up lab-down lab-status clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -19,7 +19,10 @@ demo: lab-up ## run the main job on the embedded lab, from the request to the re
 	@$(PY) -m lab.demo
 
 test: setup ## run all tests: plugins, lab, and the scenarios on real hosts
-	@$(AS_ROOT) $(PY) -m pytest tests/unit tests/integration tests/scenarios
+	@$(AS_ROOT) $(PY) -m pytest --ignore=tests/integration/flow tests/unit tests/integration tests/scenarios
+
+test-flow: setup ## the unhappy paths of a request on real hosts, several at once (wants an idle machine)
+	@$(AS_ROOT) $(PY) -m pytest tests/integration/flow
 
 unit: setup ## run the unit tests alone (no root, under a minute)
 	@$(PY) -m pytest -n 2 tests/unit

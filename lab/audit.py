@@ -10,6 +10,7 @@ thing, so that "nothing was left" is a set difference and not an opinion.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections import Counter
@@ -44,8 +45,13 @@ class Thing:
 
 def client(config: LabConfig, service: str, region: str) -> Any:
     """A boto3 client of the lab's administrator."""
+    return _client(config.endpoint, service, region)
+
+
+@functools.cache  # making a client takes longer than most calls
+def _client(endpoint: str, service: str, region: str) -> Any:
     return boto3.client(  # type: ignore[call-overload]
-        service, region_name=region, endpoint_url=config.endpoint, aws_access_key_id=ADMIN_KEY,
+        service, region_name=region, endpoint_url=endpoint, aws_access_key_id=ADMIN_KEY,
         aws_secret_access_key=ADMIN_SECRET, config=Config(retries={"max_attempts": 2}, s3={"addressing_style": "path"}))
 
 

@@ -14,7 +14,7 @@ from lab import audit
 from lab.config import LabConfig
 from tests.integration.flow.flow_kit import Futures, Site
 
-AT_ONCE = 3
+AT_ONCE = 4
 
 
 @pytest.fixture(scope="session")

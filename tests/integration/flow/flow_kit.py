@@ -78,13 +78,17 @@ class Play:
                                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                          start_new_session=True)
         self._lines: list[str] = []
+        self._log = folder / f"{name}-{variables['incident']}.log"  # stays when a test fails: what came when
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.pid = self._process.pid
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        self._lines.extend(iter(self._process.stdout.readline, ""))
+        with self._log.open("w") as log:
+            for line in iter(self._process.stdout.readline, ""):
+                self._lines.append(line)
+                print(time.strftime("%H:%M:%S"), line, end="", file=log, flush=True)
 
     @property
     def text(self) -> str:
@@ -146,6 +150,7 @@ class Request:
     folder: Path
     fields: dict[str, Any]
     overlay: dict[str, Any] | None = None
+    _id: str = ""
 
     @property
     def incident(self) -> str:
@@ -162,15 +167,18 @@ class Request:
     def record(self) -> dict[str, Any]:
         """Its record in the bucket; empty when there is none."""
         s3 = client(self.lab, "s3")
+        if self._id:
+            return dict(json.loads(s3.get_object(Bucket=BUCKET, Key=f"requests/{self._id}.json")["Body"].read()))
         for item in s3.list_objects_v2(Bucket=BUCKET, Prefix="requests/").get("Contents", []):
             record = json.loads(s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read())
             if record["request"]["incident"] == self.incident:
+                self._id = str(record["request_id"])
                 return dict(record)
         return {}
 
     @property
     def id(self) -> str:
-        return str(self.record["request_id"])
+        return self._id or str(self.record["request_id"])
 
     @property
     def mails(self) -> list[Mail]:

@@ -61,7 +61,7 @@ def test_killed_runs_are_taken_up_and_nothing_is_made_twice(site: Site) -> None:
     first.until("snapshot: snap-")
     somebody_else_holds_it(request, first)
     first.kill()
-    assert [copy["State"] for copy in copies(site.lab, origin)] == ["pending"]
+    assert len(copies(site.lab, origin)) == 1
 
     second = request.start()
     until(lambda: instances(site.lab, request.id), "a launch")
@@ -95,7 +95,8 @@ def somebody_else_holds_it(request: Request, first: Play) -> None:
 def every_thing_is_tagged(request: Request) -> None:
     """Request, incident and expiry on everything; from the creating call, since no later one may tag."""
     wanted = {"dfir:request": request.id, "dfir:incident": request.incident}
-    made = [thing for thing in audit.account(request.lab) if (thing.kind, thing.id) in request.exists()]
+    exists = request.exists()
+    made = [thing for thing in audit.account(request.lab) if (thing.kind, thing.id) in exists]
     iam = client(request.lab, "iam")
     for thing in made:
         tags = dict(thing.tags)

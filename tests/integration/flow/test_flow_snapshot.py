@@ -22,7 +22,8 @@ from tests.integration.flow.flow_kit import (
     until,
 )
 
-SMALL = "m5.large"  # no test launches a host of this type
+# An operator's mistake that ends a request behind the step that is looked at, and before anything is made.
+NO_SUBNET = {"all": {"hosts": {"localhost": {"dfir_aws_analysis_subnet_id": "subnet-00000000000000bad"}}}}
 
 
 @together()
@@ -74,7 +75,7 @@ def test_p10_a_public_snapshot(site: Site) -> None:
     assert copies(site.lab, origin) == []
 
 
-@together()
+@together(long=True)  # amazon.aws tries a launch without capacity ten times before it says so
 def test_a_pending_snapshot_is_waited_for_and_a_launch_without_capacity_is_told(site: Site) -> None:
     origin = site.source(complete=False)
     arm(site.lab, "ec2.no_capacity", "instance_type=c5.large", "times=always")
@@ -126,11 +127,10 @@ def test_p35_a_key_that_refuses_late(site: Site) -> None:
 def test_two_requests_at_the_same_moment_share_one_copy(site: Site) -> None:
     origin = site.source()
     arm(site.lab, "ec2.copy_slow", f"source_snapshot={origin}", "seconds=5", "times=always")
-    arm(site.lab, "ec2.no_capacity", f"instance_type={SMALL}", "times=always")
-    requests = [site.request(aws_snapshot_id=origin, aws_ec2_instance_type=SMALL) for _ in range(2)]
+    requests = [site.request(aws_snapshot_id=origin, overlay=NO_SUBNET) for _ in range(2)]
     plays = [request.start() for request in requests]
     for request, play in zip(requests, plays, strict=True):
-        remove(request, check_alert(request, play.end(), "analysis_host", "InsufficientInstanceCapacity"))
+        assert check_alert(request, play.end(), "analysis_host", "0 subnets in eu-west-1 match subnet-0000000") == []
     used = {entry["details"]["id"] for request in requests for entry in request.record["steps"]
             if entry["name"] == "snapshot"}
     left = copies(site.lab, origin)
