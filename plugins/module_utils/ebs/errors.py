@@ -34,6 +34,10 @@ class CredentialsError(EngineError):
     """No credentials, or they ended and nobody renewed them."""
 
 
+class CertificateError(EngineError):
+    """The other side cannot prove who it is."""
+
+
 class Refused(EngineError):
     """AWS said no, and will say it again: rights, keys, validation. `code` and `reason` are AWS's own words."""
 
@@ -123,3 +127,9 @@ class CredentialsExpired(Transient):
     """The credentials of a request had ended: ask for fresh ones."""
 
     kind = "credentials_expired"
+
+
+class ClockSkewed(Transient):
+    """This machine's clock is wrong by minutes: sign with the time that AWS' answer states."""
+
+    kind = "clock_skewed"

@@ -42,14 +42,14 @@ def publish(partial: Path, final: Path) -> None:
     os.close(folder)
 
 
-def lock(file: BinaryIO, path: Path) -> None:
+def lock(file: BinaryIO | int, path: Path) -> None:
     """Keep a second run away from `file`, which was opened as `path`, until it is closed (an advisory lock)."""
     if fcntl is None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Whoever had it may have finished and renamed it after it was opened here.
-        mine = os.fstat(file.fileno()).st_ino == path.stat().st_ino
+        mine = os.fstat(file if isinstance(file, int) else file.fileno()).st_ino == path.stat().st_ino
     except FileNotFoundError:
         mine = False
     except OSError:

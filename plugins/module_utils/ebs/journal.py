@@ -148,6 +148,11 @@ class Journal:
         self._file.close()
         return self.path
 
+    def discard(self) -> None:
+        """Remove a journal that nothing was recorded in."""
+        self.partial_path(self.path).unlink(missing_ok=True)
+        self._file.close()
+
     def close(self) -> None:
         """Leave the journal as it is, for a later resume."""
         self._file.close()

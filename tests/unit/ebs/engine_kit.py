@@ -1,0 +1,73 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine against the lab's real EBS direct front, and what an image of its snapshots has to be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.dfir.aws.plugins.module_utils.ebs.blocks import BLOCK_SIZE, GIB
+from ansible_collections.dfir.aws.plugins.module_utils.ebs.client import EbsClient
+from ansible_collections.dfir.aws.plugins.module_utils.ebs.connection import Timeouts
+from ansible_collections.dfir.aws.plugins.module_utils.ebs.image import ImageRequest, ImageResult, make_image
+from ansible_collections.dfir.aws.plugins.module_utils.ebs.rate import RateBudget, RetryPolicy
+from ansible_collections.dfir.aws.plugins.module_utils.ebs.sigv4 import Credentials
+from ansible_collections.dfir.aws.plugins.module_utils.ebs.sinks import RawFile
+
+from tests.unit.lab.ebs_kit import KEY, REGION, SECRET, Kit
+
+QUICK = RetryPolicy(base=0.002, longest=0.02)
+
+
+def engine(kit: Kit, key: str = KEY, secret: str = SECRET, *, rate: float | None = None, **more: Any) -> EbsClient:
+    """A client of the kit, unlimited and impatient unless told otherwise."""
+    settings: dict[str, Any] = {"endpoint_url": kit.endpoint, "policy": QUICK, "timeouts": Timeouts(2, 1, 10)}
+    return EbsClient(REGION, lambda: Credentials(key, secret), rate=RateBudget(rate), **(settings | more))
+
+
+def image(
+    client: EbsClient, snapshot: str, path: Path, *, sinks: Iterable[Any] | None = None, tell: Any = None, **more: Any
+) -> ImageResult:
+    """Image into `path`, its manifest beside it."""
+    request = ImageRequest(
+        snapshot, list(sinks) if sinks is not None else [RawFile(path)], Path(f"{path}.manifest"), **more
+    )
+    return make_image(client, request, tell=tell)
+
+
+def expect_image(path: Path, blocks: Mapping[int, bytes], gib: int = 1) -> None:
+    """The file is the image of these blocks, to the last byte."""
+    assert path.stat().st_size == gib * GIB
+    zeros = bytes(BLOCK_SIZE)
+    with path.open("rb") as file:
+        for index in sorted({*blocks, *_not_holes(file.fileno())}):
+            file.seek(index * BLOCK_SIZE)
+            assert file.read(BLOCK_SIZE) == blocks.get(index, zeros), f"block {index}"
+
+
+def _not_holes(fd: int) -> Iterator[int]:
+    """Blocks that the file system keeps data for."""
+    place, size = 0, os.lseek(fd, 0, os.SEEK_END)
+    while place < size:
+        try:
+            place = os.lseek(fd, place, os.SEEK_DATA)
+        except OSError:
+            return
+        end = os.lseek(fd, place, os.SEEK_HOLE)
+        yield from range(place // BLOCK_SIZE, -(-end // BLOCK_SIZE))
+        place = end
+
+
+def stop_after(blocks: int) -> Callable[[], bool]:
+    """A `stop` that says yes after it was asked that often."""
+    asked = [0]
+
+    def stop() -> bool:
+        asked[0] += 1
+        return asked[0] > blocks
+
+    return stop
