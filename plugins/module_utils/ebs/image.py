@@ -185,7 +185,7 @@ class Imaging:
             for index, digest in records:
                 self._settle(index, digest)
                 self._kept += 1
-                if time.monotonic() > meter.due:
+                if meter.is_due():
                     self._report(meter, index, journal)
             meter.phase = "imaging"
         self._image(journal, meter)

@@ -54,6 +54,10 @@ class Meter:
         self._rate = 0.0
         self.phase = "imaging"
 
+    def is_due(self) -> bool:
+        """Whether it is time to report."""
+        return time.monotonic() > self.due
+
     def tell(self, position: int, blocks: int, fetched: int, *, now: float | None = None) -> None:
         """Report, whether or not it is due."""
         if self._tell is None:

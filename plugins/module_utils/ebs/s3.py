@@ -12,13 +12,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from .blocks import BLOCK_SIZE
-from .errors import BadInput, Missing, SinkError
+from .errors import BadInput, Missing, SegmentError, SinkError
 from .manifest import Identity
 from .segments import (
     MANIFEST_NAME,
@@ -33,6 +35,7 @@ from .segments import (
 UPLOADS = 2  # segments on their way at once
 _KEPT = 2  # segments of an earlier run that are held while their blocks are checked
 _THERE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
+_NAME = re.compile(r"[0-9]{8}\.seg")
 _ABSENT = {"NoSuchKey", "404", "NotFound"}
 
 
@@ -83,6 +86,34 @@ class SegmentSink:
             raise BadInput(f"s3://{self.bucket}/{self.prefix} holds a finished image already: choose another place.")
         found = self._call("list_objects_v2", Prefix=f"{self.prefix}segments/", MaxKeys=1)
         self._look = bool(found.get("KeyCount", len(found.get("Contents", []))))
+
+    @property
+    def span(self) -> int:
+        """Blocks a segment."""
+        return self._span
+
+    def look_back(self, identity: Identity) -> None:
+        """Read a finished image: no `begin`, nothing is written."""
+        self._identity, self._look = identity, True
+
+    def numbers(self) -> Iterator[int]:
+        """The segments that are there, ascending."""
+        token: dict[str, str] = {}
+        while True:
+            page = self._call("list_objects_v2", Prefix=f"{self.prefix}segments/", **token)
+            for found in page.get("Contents", []):
+                name = found["Key"][len(self.prefix) + len("segments/") :]
+                if not _NAME.fullmatch(name):
+                    raise SegmentError(f"s3://{self.bucket}/{found['Key']} is no segment's name.")
+                yield int(name[:8])
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def indexes(self, number: int) -> set[int]:
+        """The blocks in a segment."""
+        reader = self._reader(number)
+        return set() if reader is None else {entry.index for entry in reader.entries}
 
     @property
     def remembers(self) -> bool:

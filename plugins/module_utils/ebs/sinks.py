@@ -110,7 +110,7 @@ class _FileSink:
         if self._clean:
             return
         try:
-            for start, end in _data_ranges(self._fd, self._next, until):
+            for start, end in data_ranges(self._fd, self._next, until):
                 for place in range(start, end, len(_ZEROS)):
                     length = min(len(_ZEROS), end - place)
                     # Reading what is zero already costs less than writing it, and wears nothing.
@@ -219,7 +219,7 @@ def read_at(fd: int, place: int, buffer: memoryview, path: Path) -> bool:
     return True
 
 
-def _data_ranges(fd: int, start: int, end: int) -> Any:
+def data_ranges(fd: int, start: int, end: int) -> Any:
     """(start, end) of what is not a hole between two places; all of it where the system cannot tell."""
     while start < end:
         data, hole = start, end

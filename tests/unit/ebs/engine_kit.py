@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,9 +19,35 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs.rate import RateBudge
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.sigv4 import Credentials
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.sinks import RawFile
 
-from tests.unit.lab.ebs_kit import KEY, REGION, SECRET, Kit
+from tests.unit.lab.ebs_kit import KEY, REGION, SECRET, Kit, aws_client, block
 
+BLOCKS = {index: block(index) for index in (0, 1, 2, 5, 63, 64, 65, 127, 500, 501, 1000, 2047)}
+MANY = {index: block(index) for index in range(3, 303)}
 QUICK = RetryPolicy(base=0.002, longest=0.02)
+
+
+class SharedKit(Kit):
+    """The lab's EBS direct with moto behind the same front; a snapshot is uploaded once for all tests."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root / "store")
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+        self.front.app = DomainDispatcherApplication(create_backend_app)
+        self._uploaded: dict[tuple[tuple[int, bytes], ...], str] = {}
+        self.s3().create_bucket(Bucket="dfir-images", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+
+    def s3(self) -> Any:
+        """A client for the buckets."""
+        return aws_client("s3", self.address)
+
+    def snapshot(self, blocks: Mapping[int, bytes]) -> str:
+        """A snapshot of these blocks that no test changes, of one lineage with all others."""
+        key = tuple((index, hashlib.sha256(blocks[index]).digest()) for index in sorted(blocks))
+        if key not in self._uploaded:
+            self._uploaded[key] = self.upload(blocks)
+            self.catalog.snapshots[REGION, self._uploaded[key]]["lineage"] = "line"
+        return self._uploaded[key]
 
 
 def engine(kit: Kit, key: str = KEY, secret: str = SECRET, *, rate: float | None = None, **more: Any) -> EbsClient:
