@@ -243,7 +243,7 @@ REQUIRED_IF = [("kind", kind, ["bucket", "prefix"] if kind == "artifacts" else [
 
 def pause(elapsed: float, interval: float | None) -> float:
     """Seconds until the next look: short at first, when much ends at once, at most ten."""
-    return interval if interval is not None else min(10.0, max(0.5, elapsed / 6))
+    return interval if interval is not None else min(10.0, max(0.5, elapsed / 12))
 
 
 def look_for_a_while(wait: Wait, *, interval: float | None, until: float) -> Look:

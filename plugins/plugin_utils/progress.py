@@ -88,6 +88,7 @@ class ProgressAction(ActionBase):
     # How often a worker's lease is renewed and its progress read, and after how long without renewal the worker is to
     # stop itself. Nothing else stops it: an async job outlives ansible-playbook, whatever signal that gets.
     POLL = 2.0
+    FIRST_POLL = 0.5  # much ends soon
     LEASE = 120
 
     def progress(self, subject: str) -> Progress:
@@ -125,23 +126,39 @@ class ProgressAction(ActionBase):
         folder = self._connection._shell.tmpdir
         files = {name: self._connection._shell.join_path(folder, name) for name in ("lease_file", "progress_file")}
         self._watch(files)
+
+        def told() -> tuple[str, int | None]:
+            said = self._watch(files)
+            return str(said.get("text", "working")), said.get("percent")
+
+        stops = f"it stops by itself within {readable_time(self.LEASE)}"
+        return self._run_apart(module, {**arguments, **files}, task_vars, progress, told, timeout=timeout, stops=stops)
+
+    def run_foreign(self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any], progress: Progress, *,
+                    text: str, timeout: int) -> dict[str, Any]:
+        """Run somebody else's module, one that tells nothing while it works, through the async wrapper, and say every
+        few seconds that it still does. In check mode it runs directly."""
+        if self._task.check_mode:
+            return self._execute_module(module_name=module, module_args=dict(arguments), task_vars=task_vars)
+        return self._run_apart(module, dict(arguments), task_vars, progress, lambda: (text, None), timeout=timeout,
+                               stops="it has been stopped")
+
+    def _run_apart(self, module: str, arguments: dict[str, Any], task_vars: dict[str, Any], progress: Progress,
+                   told: Callable[[], tuple[str, int | None]], *, timeout: int, stops: str) -> dict[str, Any]:
         limit, self._task.async_val = self._task.async_val, timeout
         try:
-            job = self._execute_module(module_name=module, module_args={**arguments, **files}, task_vars=task_vars,
-                                       wrap_async=True)
+            job = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars, wrap_async=True)
         finally:
             self._task.async_val = limit
         if job.get("failed") or not job.get("ansible_job_id"):
             return job
-        return self._follow(job["ansible_job_id"], files, task_vars, progress, timeout)
-
-    def _follow(self, job_id: str, files: Mapping[str, str], task_vars: dict[str, Any], progress: Progress,
-                timeout: int) -> dict[str, Any]:
+        job_id = str(job["ansible_job_id"])
         status: dict[str, Any] = {"jid": job_id, "mode": "status", "_async_dir": self._async_dir()}
+        pause = min(self.FIRST_POLL, self.POLL)
         while progress.elapsed < timeout:
-            time.sleep(self.POLL)
-            told = self._watch(files)
-            progress.tell(str(told.get("text", "working")), told.get("percent"))
+            time.sleep(pause)
+            pause = min(self.POLL, pause * 1.5)
+            progress.tell(*told())
             result = self._execute_module(module_name="ansible.legacy.async_status", module_args=dict(status),
                                           task_vars=task_vars)
             # A worker that failed or was killed has ended, too: `finished` alone would be waited for in vain.
@@ -149,8 +166,7 @@ class ProgressAction(ActionBase):
                 self._execute_module(module_name="ansible.legacy.async_status", task_vars=task_vars,
                                      module_args={**status, "mode": "cleanup"})
                 return {key: value for key, value in result.items() if key not in ("started", "finished")}
-        raise AnsibleActionFail(f"{job_id} has not ended after {readable_time(timeout)}; it stops by itself within "
-                                f"{readable_time(self.LEASE)}.")
+        raise AnsibleActionFail(f"{job_id} has not ended after {readable_time(timeout)}; {stops}.")
 
     def _async_dir(self) -> str:
         return self._remote_expand_user(self.get_shell_option("async_dir", default="~/.ansible_async"))

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -108,14 +110,17 @@ module.exit_json(changed=True, leased=leased, direct=not told)
 '''
 
 
-def play(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the action above in a real playbook."""
+WORKER = "worker: {fail: '{{ fail | default(false) }}'}"
+
+
+def play(folder: Path, *arguments: str, task: str = WORKER) -> subprocess.CompletedProcess[str]:
+    """Run the action above, or another task, in a real playbook."""
     for name, text in (("action_plugins/worker.py", ACTION), ("library/worker.py", MODULE)):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     (folder / "play.yml").write_text(
         "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
-        "    - worker:\n        fail: '{{ fail | default(false) }}'\n      register: done\n"
+        f"    - {task}\n      register: done\n"
         "    - debug: {var: done}\n")
     (folder / "ansible.cfg").write_text("[defaults]\n")
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / "collections"), "ANSIBLE_NOCOLOR": "1",
@@ -143,3 +148,28 @@ def test_p06_a_worker_that_fails_ends_the_wait_with_its_own_sentence(tmp_path: P
 def test_in_check_mode_there_is_no_async(tmp_path: Path) -> None:
     done = play(tmp_path, "--check")
     assert done.returncode == 0 and '"direct": true' in done.stdout, done.stdout + done.stderr
+
+
+def long_task(argv: list[str], timeout: int = 30) -> str:
+    return ("dfir.aws.long_task: {subject: tool, text: at work, module: ansible.legacy.command, "
+            f"arguments: {{argv: {json.dumps(argv)}}}, timeout: {timeout}}}")
+
+
+def test_somebody_elses_module_runs_apart_and_is_said_to_work(tmp_path: Path) -> None:
+    done = play(tmp_path, task=long_task(["sh", "-c", "sleep 1; echo finished"]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "tool: at work" in done.stdout and '"stdout": "finished"' in done.stdout
+    assert "ASYNC" not in done.stdout and not list((tmp_path / "async").glob("*"))
+
+
+def test_p06_somebody_elses_module_that_fails_fails_the_task(tmp_path: Path) -> None:
+    done = play(tmp_path, task=long_task(["sh", "-c", "echo no space left >&2; exit 3"]))
+    assert done.returncode == 2 and "no space left" in done.stdout
+
+
+def test_one_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    mark = tmp_path / "late"
+    done = play(tmp_path, task=long_task(["sh", "-c", f"sleep 4; touch {mark}"], timeout=2))
+    assert done.returncode == 2 and "has not ended after 2 s" in done.stdout
+    time.sleep(3.5)
+    assert not mark.exists()
