@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import re
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +24,8 @@ from lab.content.container_base import ensure_container_base
 
 RECIPE = "1"  # raise it when the recipe below changes
 CONTAINERFILE = "roles/toolbox/files/image/Containerfile"
-CONTEXT = ["roles/toolbox/files/image", "plugins/module_utils/forensics", "pyproject.toml", "LICENSE"]
+CONTEXT = ["roles/toolbox/files/image", "plugins/module_utils/forensics", "plugins/module_utils/ebs", "pyproject.toml",
+           "LICENSE"]
 BASE_IMAGE = "localhost/lab-debian:12"
 IMAGE_NAME = "analyst-tools"
 BUILD_STAGE = "build"
@@ -68,6 +72,19 @@ def ensure_toolbox_image(cache: Path, checkout: Path = CHECKOUT) -> Path:
             _forget_images(podman, {tag, stage_tag, base_tag})
 
     return ensure(cache, "toolbox-image", key, build) / "layout"
+
+
+def write_archive(layout: Path, reference: str, target: Path) -> None:
+    """The image as `podman save --format oci-archive` writes it: its layout in a tar, with the name it loads as."""
+    index = json.loads((layout / "index.json").read_text(encoding="utf-8"))
+    for manifest in index["manifests"]:
+        manifest["annotations"] = {"org.opencontainers.image.ref.name": reference}
+    named = json.dumps(index).encode()
+    entry = tarfile.TarInfo("index.json")
+    entry.size = len(named)
+    with tarfile.open(target, "w") as archive:
+        archive.addfile(entry, io.BytesIO(named))
+        archive.add(layout, arcname=".", filter=lambda item: None if item.name == "./index.json" else item)
 
 
 def _forget_images(podman: list[str], kept: set[str]) -> None:
