@@ -75,6 +75,8 @@ def _seed(settings: LabConfig, options: argparse.Namespace) -> int:
     from lab import seed
 
     seed.seed(settings, evidence=not options.no_evidence, say=cli_up.say)
+    if options.toolbox_archive:
+        seed.toolbox_archive(settings, cli_up.say)
     return 0
 
 
@@ -104,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="the same as data")
     seed = add("seed", _seed, "fill the account: users, policies, bucket, keys, evidence (can be repeated)")
     seed.add_argument("--no-evidence", action="store_true", help="all but the evidence snapshot")
+    seed.add_argument("--toolbox-archive", action="store_true", help="and the toolbox image as archive in the bucket")
     fault = add("fault", _fault, "arm a fault (NAME times=2 key=value …), clear faults, or list what there is")
     fault.add_argument("--clear", action="store_true", help="disarm NAME, or everything")
     fault.add_argument("name", nargs="?", help="the fault")

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +159,21 @@ def evidence_snapshot(settings: LabConfig, region: str, say: Callable[[str], Non
     if found != name:
         raise LabError(f"the evidence snapshot got the id {found} instead of {name}")
     return found
+
+
+def toolbox_archive(settings: LabConfig, say: Callable[[str], None]) -> None:
+    """The toolbox image as an archive in the bucket, for hosts that reach no registry."""
+    from lab.content.toolbox import IMAGE_NAME, ensure_toolbox_image, image_version, write_archive
+
+    reference = f"localhost/{IMAGE_NAME}:{image_version()}"
+    key = f"toolbox/{IMAGE_NAME}-{image_version()}.tar"
+    s3 = client(settings, "s3")
+    with tempfile.NamedTemporaryFile(prefix="lab-archive-") as archive:
+        write_archive(ensure_toolbox_image(settings.cache), reference, Path(archive.name))
+        with suppress(s3.exceptions.ClientError):  # there already: nothing is ever written twice
+            s3.put_object(Bucket=BUCKET, Key=key, Body=archive, IfNoneMatch="*")
+    s3.head_object(Bucket=BUCKET, Key=key)
+    say(f"{reference} as s3://{BUCKET}/{key}")
 
 
 def seed(settings: LabConfig, *, evidence: bool, say: Callable[[str], None]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -379,3 +380,36 @@ class TestResources:
         aws("ec2").create_tags(Resources=[snapshot], Tags=[{"Key": "dfir:source-snapshot", "Value": "snap-1"}])
         aws("ec2").terminate_instances(InstanceIds=[instance])
         assert run("request_resources_info", request_id=REQUEST)["count"] == 0
+
+
+def test_an_address_of_an_object_is_good_for_a_reader_without_credentials(aws: Callable[[str], Any], run: Run) -> None:
+    aws("s3").create_bucket(Bucket="artifacts", CreateBucketConfiguration={"LocationConstraint": REGION})
+    aws("s3").put_object(Bucket="artifacts", Key="toolbox/tools.tar", Body=b"tools")
+    (found,) = run("artifact_urls_info", bucket="artifacts", keys=["toolbox/tools.tar"])["urls"]
+    assert (found["key"], found["size"]) == ("toolbox/tools.tar", 5)
+    assert urllib.request.urlopen(found["url"]).read() == b"tools"
+    (elsewhere,) = run("artifact_urls_info", bucket="artifacts", keys=["toolbox/tools.tar"],
+                       reader_endpoint_url="http://198.51.100.1:4570")["urls"]
+    assert elsewhere["url"].startswith("http://198.51.100.1:4570/artifacts/toolbox/tools.tar?")
+
+
+def test_an_address_on_aws_itself_names_the_region_that_it_is_signed_for() -> None:
+    from ansible_collections.dfir.aws.plugins.modules.artifact_urls_info import SIGNING, signed
+    from botocore.config import Config
+
+    for region, host in (("eu-west-1", "artifacts.s3.eu-west-1.amazonaws.com"),
+                         ("us-east-1", "artifacts.s3.amazonaws.com")):
+        address = signed(SESSION.client("s3", region_name=region, config=Config(**SIGNING)), "artifacts", "a/b", 60)
+        assert urllib.parse.urlparse(address).hostname == host
+        assert f"{region}%2Fs3%2Faws4_request" in address and "X-Amz-Expires=60" in address
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"keys": ["toolbox/none.tar"]}, "s3://artifacts/toolbox/none.tar is not there"),
+    ({"keys": ["toolbox/none.tar"], "expires_in": 604801}, "1 to 604800 seconds"),
+])
+def test_no_address_for_what_is_not_there(aws: Callable[[str], Any], run: Run, options: dict[str, Any],
+                                          words: str) -> None:
+    aws("s3").create_bucket(Bucket="artifacts", CreateBucketConfiguration={"LocationConstraint": REGION})
+    result = run("artifact_urls_info", bucket="artifacts", **options)
+    assert result["failed"] and words in result["msg"]
