@@ -24,6 +24,7 @@ from typing import Any
 
 from .console import tell
 from .model import ARTIFACTS, Artifacts, Evidence, EvidenceError, Partition, load_evidence
+from .raw_tree import READABLE as RAW_READABLE
 from .steps import Outcome, Say, Step, StepError, run_steps
 from .summary import summarize
 from .times import utc_now
@@ -39,7 +40,7 @@ class Settings:
     evidence: Evidence
     artifacts: Artifacts
     work: Path
-    preset: str = "linux"
+    preset: str = "auto"
     scope: str = "filtered"
     extra_rules: Path | None = None
     steps: tuple[str, ...] = STEP_ORDER
@@ -127,7 +128,7 @@ def plan(settings: Settings) -> tuple[list[Step], list[Outcome]]:
         for partition in largest_first:
             if name not in settings.steps:
                 continue
-            if name in NEEDS_MOUNT and not (partition.mounted and partition.mount_point):
+            if name in NEEDS_MOUNT and not (partition.mounted or partition.type in RAW_READABLE):
                 skipped.append(Outcome(partition.number, name, "failed", code="not_mounted",
                                        detail="the partition could not be mounted"))
                 continue
@@ -158,7 +159,7 @@ def _work(settings: Settings, partition: Partition, name: str, workers: int) -> 
             if name == "findings":
                 from .findings import find_all
 
-                return find_all(partition, artifacts, stem, say)
+                return find_all(partition, artifacts, stem, work, say)
             if name == "yara":
                 from .scan import scan_yara
 

@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     analyze.add_argument("--evidence", type=Path, default=Path("/etc/dfir/evidence.json"))
     analyze.add_argument("--out", type=Path, default=Path("/results"), help="where finished artifacts appear")
     analyze.add_argument("--work", type=Path, default=Path("/work"), help="scratch space")
-    analyze.add_argument("--preset", default="linux", help="plaso's parser preset (default: %(default)s)")
+    analyze.add_argument("--preset", default="auto", help="plaso's parser preset (default: %(default)s, which takes "
+                         "win7 for NTFS and linux for everything else)")
     analyze.add_argument("--scope", choices=("filtered", "full"), default="filtered",
                          help="what plaso reads: the paths that matter most, or everything")
     analyze.add_argument("--extra-rules", type=Path, help="a folder with further YARA rules (*.yar)")

@@ -30,6 +30,7 @@ from .tools import ToolError, environment
 FILE_LIMIT = 64 << 20
 TOTAL_LIMIT = 1 << 30
 COUNT_LIMIT = 20_000
+NTFS_FIRST_FILE = 24  # MFT records below belong to the file system itself
 SUPPORTED = ("ext2", "ext3", "ext4", "ntfs", "vfat", "exfat")
 
 
@@ -116,6 +117,8 @@ def deleted_entries(partition: Partition) -> Iterator[Deleted]:
         if line is None:
             continue
         path, reallocated = _strip_flag(line.path)
+        if partition.type == "ntfs" and _no_file(path, line):
+            continue
         orphan = path.startswith(("/$OrphanFiles/", "/-/"))
         item = Deleted(path, not orphan, reallocated, line, size=line.size)
         if orphan:
@@ -127,6 +130,11 @@ def deleted_entries(partition: Partition) -> Iterator[Deleted]:
     for item in orphans:
         if item.line.inode not in seen:
             yield item
+
+
+def _no_file(path: str, line: Line) -> bool:
+    """NTFS: the name attribute that fls lists beside each file, and records that are reserved and were never used."""
+    return path.endswith(" ($FILE_NAME)") or ((_number(line.inode) or 0) < NTFS_FIRST_FILE and line.size == 0)
 
 
 def _strip_flag(path: str) -> tuple[str, bool]:

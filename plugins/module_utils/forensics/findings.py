@@ -18,6 +18,7 @@ from typing import Any
 
 from .model import SEVERITIES, Artifacts, Finding, Partition, clean, clean_path
 from .packages import Packages
+from .raw_tree import open_tree
 from .steps import Say, StepError
 from .suspicion import raise_by_one
 from .times import iso_ns
@@ -129,11 +130,9 @@ def finders() -> list[tuple[str, Finder]]:
             ("web", find_web.find), ("files", find_files.find)]
 
 
-def find_all(partition: Partition, artifacts: Artifacts, stem: str, say: Say) -> dict[str, Any]:
+def find_all(partition: Partition, artifacts: Artifacts, stem: str, work: Path, say: Say) -> dict[str, Any]:
     """Write `.findings.json`; the numbers by severity."""
-    if not partition.mount_point:
-        raise StepError("not_mounted", "the partition is not mounted")
-    found, failed = collect(Path(partition.mount_point), say)
+    found, failed = collect(open_tree(partition, work), say)
     artifacts.write_json(f"{stem}.findings.json", [finding.as_dict() for finding in found])
     counts: dict[str, Any] = {severity: sum(1 for item in found if item.severity == severity)
                               for severity in SEVERITIES}
@@ -143,9 +142,8 @@ def find_all(partition: Partition, artifacts: Artifacts, stem: str, say: Say) ->
     return counts
 
 
-def collect(root: Path, say: Say) -> tuple[list[Finding], list[str]]:
-    """All findings below a mount point, the worst first, and the finders that failed."""
-    tree = Tree(root)
+def collect(tree: Tree, say: Say) -> tuple[list[Finding], list[str]]:
+    """All findings in a tree, the worst first, and the finders that failed."""
     scene = Scene(tree, Packages(tree), load_accounts(tree))
     found: list[Finding] = []
     failed: list[str] = []

@@ -21,25 +21,42 @@ from .tools import SHARE, ToolError, environment, script
 DEVICE_TYPES = ("ext2", "ext3", "ext4", "xfs", "ntfs", "vfat")
 """File systems that plaso reads from the device; others it reads where they are mounted."""
 # What servers write and the preset leaves out.
-ALSO = {"linux": "linux,text/apache_access,text/viminfo,text/postgresql"}
-FILTER = SHARE / "plaso" / "filter_linux.yaml"
+ALSO = {"linux": "linux,text/apache_access,text/viminfo,text/postgresql",
+        "win7": "win7,text/winiis,windefender_history"}
+FILTERS = SHARE / "plaso"
+PRESETS = ("linux", "win7")
+SMALL = 1 << 30
+
+
+def choose(partition: Partition, preset: str, scope: str) -> tuple[str, Path | None]:
+    """plaso's preset and filter file for a partition; no filter means that everything is read.
+
+    `auto` follows the file system: a server with NTFS ran Windows, everything else here is read as Linux. A FAT
+    partition holds boot loaders in no place that a filter knows, so a small one is read whole.
+    """
+    ntfs = partition.type == "ntfs"
+    chosen = preset if preset != "auto" else "win7" if ntfs else "linux"
+    if scope != "filtered" or (partition.type in ("vfat", "exfat") and partition.size_bytes <= SMALL):
+        return chosen, None
+    return chosen, FILTERS / ("filter_windows.yaml" if ntfs else "filter_linux.yaml")
 
 
 def run_plaso(partition: Partition, artifacts: Artifacts, stem: str, work: Path, *, preset: str, scope: str,
               workers: int, say: Say) -> dict[str, Any]:
-    """Run log2timeline; the number of events and of warnings."""
+    """Run log2timeline; the preset that was used, the number of events and of warnings."""
     source = partition.device if partition.type in DEVICE_TYPES else partition.mount_point
     if not source:
         raise StepError("not_mounted", "plaso cannot read this file system from the device, and it is not mounted")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
+    chosen, paths = choose(partition, preset, scope)
     storage, log = work / "store.plaso", work / "log.gz"
     command = [script("log2timeline"), "--status_view", "none", "--unattended", "--quiet", "--partitions", "all",
-               "--volumes", "all", "--vss_stores", "none", "--hashers", "none", "--parsers", ALSO.get(preset, preset),
+               "--volumes", "all", "--vss_stores", "none", "--hashers", "none", "--parsers", ALSO.get(chosen, chosen),
                "--storage_file", str(storage), "--temporary_directory", str(work), "--logfile", str(log)]
     command += ["--single_process"] if workers < 2 else ["--workers", str(workers)]
-    if scope == "filtered" and FILTER.exists():
-        command += ["--file_filter", str(FILTER)]
+    if paths is not None and paths.exists():
+        command += ["--file_filter", str(paths)]
     started = time.monotonic()
     output = work / "output.txt"
     with output.open("wb") as words:
@@ -55,7 +72,7 @@ def run_plaso(partition: Partition, artifacts: Artifacts, stem: str, work: Path,
         last = said.strip().splitlines()
         raise ToolError(f"log2timeline ended with exit code {process.returncode}: "
                         f"{clean(last[-1], 300) if last else 'no message'}")
-    counts = count(storage)
+    counts = {"preset": chosen if chosen in PRESETS else "custom", **count(storage)}
     artifacts.adopt(storage, f"{stem}.plaso")
     shutil.rmtree(work, ignore_errors=True)
     return counts

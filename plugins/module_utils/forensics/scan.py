@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .model import Artifacts, Partition, clean, clean_path
+from .raw_tree import open_tree
 from .steps import Say, StepError
 from .times import iso_ns
 from .tools import SHARE, ToolError, environment, run
@@ -47,11 +48,9 @@ class Farm:
 
 def plant(partition: Partition, folder: Path) -> Farm:
     """Make the links: regular, not empty, not larger than the limit, each inode once."""
-    if not partition.mount_point:
-        raise StepError("not_mounted", "the partition is not mounted, so there are no files to scan")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    tree = Tree(Path(partition.mount_point))
+    tree = open_tree(partition, folder.with_name(f"{folder.name}-files"))
     farm = Farm(folder, tree, [], 0)
     inodes: set[int] = set()
     base = os.fsencode(folder)

@@ -35,11 +35,12 @@ CHUNK_ROWS = 400_000
 class Line:
     """One line of a bodyfile. Times are seconds; 0 stands for none, as in the format."""
 
-    __slots__ = ("atime", "crtime", "ctime", "gid", "inode", "mode", "mtime", "path", "size", "uid")
+    __slots__ = ("atime", "crtime", "ctime", "gid", "inode", "mode", "mtime", "path", "raw", "size", "uid")
 
     def __init__(self, path: str, inode: str, mode: str, uid: int, gid: int, size: int, atime: int, mtime: int,
-                 ctime: int, crtime: int) -> None:
+                 ctime: int, crtime: int, raw: bytes = b"") -> None:
         self.path, self.inode, self.mode, self.uid, self.gid, self.size = path, inode, mode, uid, gid, size
+        self.raw = raw  # the path as it is on the disk
         self.atime, self.mtime, self.ctime, self.crtime = atime, mtime, ctime, crtime
 
     def text(self) -> str:
@@ -128,7 +129,7 @@ def parse_body_line(raw: bytes) -> Line | None:
         return None
     path = re.sub(rb"^//", b"/", name)
     return Line(clean_path(path), inode.decode("ascii", "replace"), mode.decode("ascii", "replace"), uid, gid, size,
-                atime, mtime, ctime, crtime)
+                atime, mtime, ctime, crtime, path)
 
 
 def _true_times(partition: Partition) -> dict[str, tuple[int, int, int]]:
