@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Be the analyst: take the ready mail of a case and log in with what it says.
 
-    python -m lab.analyst INC-2026-0042                      a shell on the host
+    python -m lab.analyst INC-2026-0042                      a shell on the host, by the very command of the mail
     python -m lab.analyst INC-2026-0042 -- sudo dfir-end     one command
+    python -m lab.analyst --source analyst INC-2026-0042     straight from the analyst's address, whatever the mail says
     python -m lab.analyst --source stranger INC-2026-0042    from an address that no security group admits
 
 The host's key is compared with the fingerprints in the mail, as a careful analyst does.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -31,15 +33,28 @@ def ready_mail(config: LabConfig, incident: str) -> Mail:
     return mails[-1]
 
 
+def told(mail: Mail) -> list[str]:
+    """The command that the mail tells to connect with, word for word."""
+    text = mail.text.partition("\nCONNECT\n")[2].partition("\n  The host must show")[0]
+    words = shlex.split(text.replace("\\\n", " "))
+    if not words or words[0] != "ssh":
+        raise SystemExit(f"The mail {mail.path.name} tells no command to connect with.")
+    return words
+
+
 def login(config: LabConfig, mail: Mail, source: str, known_hosts: Path) -> list[str]:
-    """The ssh command that the mail's address, the analyst's key and the lab's relay make."""
+    """The mail's own ssh command, or one from another address; with a file of its own for the host's keys."""
+    checks = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", f"UserKnownHostsFile={known_hosts}",
+              "-o", "GlobalKnownHostsFile=/dev/null", "-o", "HashKnownHosts=no"]
+    if source == "mail":
+        *command, target = told(mail)
+        return [*command, *checks, target]
     found = re.search(r"\b(\S+)@(172\.31\.\d+\.\d+)\b", mail.text)
     if not found:
         raise SystemExit(f"The mail {mail.path.name} names no address to log in to.")
     relay = f"{sys.executable} -I {CHECKOUT}/lab/network/relay_client.py {config.relay(source)} %h %p"
-    return ["ssh", "-i", str(config.keys / "analyst"), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
-            "-o", f"ProxyCommand={relay}", "-o", "ConnectTimeout=10", "-o", f"UserKnownHostsFile={known_hosts}",
-            "-o", "GlobalKnownHostsFile=/dev/null", "-o", "HashKnownHosts=no", f"{found[1]}@{found[2]}"]
+    return ["ssh", "-i", str(config.keys / "analyst"), "-o", "IdentitiesOnly=yes", "-o", f"ProxyCommand={relay}",
+            *checks, f"{found[1]}@{found[2]}"]
 
 
 def trust(command: list[str], mail: Mail, known_hosts: Path) -> bool:
@@ -60,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     """Log in, or run one command; the exit code is ssh's, 255 when the host could not be reached."""
     parser = argparse.ArgumentParser(prog="python -m lab.analyst", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", choices=("analyst", "stranger", "controller"), default="analyst")
+    parser.add_argument("--source", choices=("mail", "analyst", "stranger", "controller"), default="mail")
     parser.add_argument("incident")
     parser.add_argument("command", nargs="*")
     options = parser.parse_args(argv)

@@ -9,10 +9,7 @@ and a template in a survey's answer would run. Documented in plugins/modules/ana
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import socket
-import uuid
 from datetime import datetime, timezone
 from typing import Any
 
@@ -21,7 +18,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.dfir.aws.plugins.module_utils import registry, request_door, request_fields, request_spec
-from ansible_collections.dfir.aws.plugins.module_utils.record import holder_of_process
+from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "registry_source": {"type": "str", "default": "inventory"},
@@ -79,7 +76,7 @@ class ActionModule(ActionBase):
         spec = request_spec.build(
             values, analyst, caller, bucket=options["artifact_bucket"], now=datetime.now(timezone.utc)
         )
-        return {"request_spec": spec, "holder": _holder(str(extra["awx_job_id"]) if on_platform else "")}
+        return {"request_spec": spec, "holder": holder(str(extra["awx_job_id"]) if on_platform else "")}
 
     def _options(self) -> dict[str, Any]:
         given = {name: value for name, value in self._task.args.items() if name in OPTIONS}
@@ -101,11 +98,3 @@ class ActionModule(ActionBase):
         arn = str(answer["arn"])
         kind, name = ("awx", user) if user else ("cli", arn.rsplit("/", 1)[-1])
         return registry.Caller(kind, name, arn, str(answer["account"]))
-
-
-def _holder(job: str) -> str:
-    """Who holds a request's lease: the platform's job, or this run of ansible-playbook."""
-    if job:
-        return f"awx-job-{job}"
-    parent = multiprocessing.parent_process()  # actions run in a forked worker
-    return holder_of_process(socket.gethostname(), parent.pid or os.getpid() if parent else os.getpid(), uuid.uuid4())

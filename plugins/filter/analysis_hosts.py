@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,26 @@ def ssh_rules(controller_cidrs: Sequence[str], analyst_cidrs: Sequence[str]) -> 
          "cidr_ipv6" if ":" in network else "cidr_ip": network}
         for network, who in sorted(named.items())
     ]
+
+
+def ssh_way(via: str, instance_id: str, region: str, jump: str = "", endpoint_id: str = "") -> list[str]:
+    """Options of ssh that lead to a host: straight, over a jump host, or through an EC2 Instance Connect Endpoint.
+
+    The endpoint's tunnel is opened by the AWS CLI (version 2, `aws ec2-instance-connect open-tunnel`), which ends it
+    after an hour at the latest.
+    """
+    if via == "direct":
+        return []
+    if via == "proxyjump":
+        if not jump:
+            raise AnsibleFilterError("The way in is 'proxyjump', but no jump host is named: set dfir_aws_ssh_jump to "
+                                     "[user@]host[:port].")
+        return ["-J", jump]
+    if via == "eice":
+        tunnel = ["aws", "ec2-instance-connect", "open-tunnel", "--instance-id", instance_id, "--region", region]
+        tunnel += ["--instance-connect-endpoint-id", endpoint_id] if endpoint_id else []
+        return ["-o", f"ProxyCommand={shlex.join(tunnel)}"]
+    raise AnsibleFilterError(f"There is no way in called {via!r}: dfir_aws_ssh_via is direct, proxyjump or eice.")
 
 
 def choose_instance(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -117,6 +138,7 @@ class FilterModule:
             "scratch_gib": scratch_gib,
             "launch_disks": launch_disks,
             "ssh_rules": ssh_rules,
+            "ssh_way": ssh_way,
             "choose_instance": choose_instance,
             "known_hosts": known_hosts,
             "analysis_host_result": analysis_host_result,

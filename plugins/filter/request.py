@@ -132,9 +132,14 @@ def size(number: Any) -> str:
     return f"{value:.0f} TiB" if value >= 10 or value.is_integer() else f"{value:.1f} TiB"
 
 
-def marker_state(marker: Mapping[str, Any] | None) -> str:
-    """How an analysis ended: without a marker, or with a word that is none of ours, it is incomplete."""
+def marker_state(marker: Mapping[str, Any] | None, expired: bool = False) -> str:
+    """How an analysis ended: without a marker, or with a word that is none of ours, it is incomplete.
+
+    :param expired: its time is over; without a marker, that is what happened to it.
+    """
     outcome = marker.get("outcome") if isinstance(marker, Mapping) else None
+    if expired and not marker:
+        return "expired"
     return outcome if outcome in ("complete", "timeout", "ended") else "incomplete"
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.dfir.aws.plugins.module_utils.record import is_gone, is_held
+
 # The steps in their order, and the fact that proves each. The step that failed is the first without its fact.
 STEPS = {
     "snapshot": "snapshot_result", "analysis_host": "analysis_host_result", "connection": "analysis_host_reach_result",
@@ -65,6 +67,32 @@ def settlement(controller: Mapping[str, Any], host: Mapping[str, Any]) -> dict[s
         # Closed is what no later run of the same attempt could bring any further.
         "closed": terminate,
     }
+
+
+def follow_up(record: Mapping[str, Any], holder: str, region: str) -> dict[str, Any]:
+    """What a record tells to somebody who brings the request to its end without having begun it.
+
+    :param holder: who does that.
+    :param region: the region of the record's bucket.
+    :return: the request, the result of each step by its name, how it stands, and whether there is anything to follow:
+        not where no host was set to work, or while somebody else is at it.
+    """
+    results: dict[str, Any] = {}
+    for step in record.get("steps") or []:
+        if step.get("outcome") == "ok":
+            results[str(step["name"])] = dict(step.get("details") or {})
+    request = dict(record["request"])
+    request["record"] = {"bucket": request["artifact_bucket"], "region": region, "request_id": record["request_id"],
+                         "holder": holder}
+    return {"request": request, "results": {name: results.get(name, {}) for name in STEPS},
+            "followed": (bool(results.get("analysis_host", {}).get("instance_id")) and "forensics" in results
+                         and not is_held(record, holder, datetime.now(timezone.utc), is_gone)),
+            "standing": settlement({"analysis_host_result": {"ended": True}}, {})}
+
+
+def is_due(look: Mapping[str, Any], deadline: str, grace: float) -> bool:
+    """Whether a request can be brought to its end: its results or its host's end were seen, or its time is over."""
+    return look.get("outcome") in ("complete", "ended") or (bool(deadline) and _left(deadline) + float(grace) <= 0)
 
 
 def interrupted(error: Mapping[str, str], settled: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,8 +192,12 @@ def closing_words(request: Mapping[str, Any], settled: Mapping[str, Any], waited
 
 def seconds_until(moment: str, more: float = 0) -> int:
     """Seconds from now to a moment in UTC and `more`; never less than one."""
+    return max(1, round(_left(moment) + float(more)))
+
+
+def _left(moment: str) -> float:
     at = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-    return max(1, round((at - datetime.now(timezone.utc)).total_seconds() + float(more)))
+    return (at - datetime.now(timezone.utc)).total_seconds()
 
 
 def _now() -> str:
@@ -177,6 +209,6 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Names as playbooks use them, below `dfir.aws.`."""
-        named = (problem, settlement, interrupted, outcome, removed, ended_now, timed_steps, last_steps,
-                 closing_words, seconds_until)
+        named = (problem, settlement, follow_up, is_due, interrupted, outcome, removed, ended_now, timed_steps,
+                 last_steps, closing_words, seconds_until)
         return {function.__name__: function for function in named}

@@ -142,9 +142,16 @@ def _open(record: Mapping[str, Any], holder: str, now: datetime, gone: Gone) -> 
     return current
 
 
+def is_held(record: Mapping[str, Any], holder: str, now: datetime, gone: Gone) -> bool:
+    """Whether somebody else than `holder` works on the request."""
+    lease = record["lease"]
+    return bool(lease) and lease["holder"] != holder and parse_iso(lease["expires_at"]) > now and not gone(
+        lease["holder"])
+
+
 def _refuse_other(record: Mapping[str, Any], holder: str, now: datetime, gone: Gone) -> None:
     lease = record["lease"]
-    if lease and lease["holder"] != holder and parse_iso(lease["expires_at"]) > now and not gone(lease["holder"]):
+    if is_held(record, holder, now, gone):
         raise RecordError(f"Request {record['request_id']} is being worked on by {spoken(lease['holder'])}, which "
                           f"holds it until {lease['expires_at']} (UTC) at least: wait for it, or start again later.")
 

@@ -23,6 +23,7 @@ from ansible.utils.display import Display
 # report shown, a line is never more than ten seconds away.
 SECONDS_BETWEEN_LINES = 5.5
 LOWEST_PERCENT_FOR_AN_ESTIMATE = 2
+KILLED_BY_WRAPPER = "Timeout exceeded"  # what ansible-core's async wrapper says of a job whose time it ended
 
 
 def readable_time(seconds: float) -> str:
@@ -161,6 +162,8 @@ class ProgressAction(ActionBase):
             progress.tell(*told())
             result = self._execute_module(module_name="ansible.legacy.async_status", module_args=dict(status),
                                           task_vars=task_vars)
+            if result.get("failed") and result.get("msg") == KILLED_BY_WRAPPER:
+                break
             # A worker that failed or was killed has ended, too: `finished` alone would be waited for in vain.
             if result.get("finished") or result.get("failed"):
                 self._execute_module(module_name="ansible.legacy.async_status", task_vars=task_vars,

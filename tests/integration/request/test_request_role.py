@@ -8,6 +8,7 @@ from __future__ import annotations
 import email
 import email.policy
 import json
+import shlex
 import socket
 from collections.abc import Iterator
 from email.message import EmailMessage
@@ -94,6 +95,9 @@ MAILS = """
     - name: Done without a marker
       ansible.builtin.include_role: {name: dfir.aws.notify, tasks_from: done}
       vars: {notify_mail: "{{ good_mail }}"}
+    - name: Done when the time is over, in words of the team's own
+      ansible.builtin.include_role: {name: dfir.aws.notify, tasks_from: done}
+      vars: {notify_mail: "{{ good_mail }}", notify_expired: true, notify_templates: "{{ own_templates }}"}
     - name: Alert through a server that is not there
       ansible.builtin.include_role: {name: dfir.aws.notify, tasks_from: alert}
       vars: {notify_mail: "{{ bad_mail }}"}
@@ -115,6 +119,8 @@ def test_p32_mails_are_readable_and_a_failed_one_hides_nothing(site: dict[str, A
     inventory["all"]["hosts"]["localhost"].update({
         "good_mail": {"host": "127.0.0.1", "port": port, "from": "dfir@example.org", "secure": "never",
                       "recipients": ["team@example.org"]},
+        "own_templates": str(site["folder"] / "templates"),
+        "notify_ssh_via": "eice", "notify_ssh_endpoint_id": "eice-0123456789abcdef0",
         "bad_mail": {"host": "127.0.0.1", "port": 1, "username": "u", "password": PASSWORD, "secure": "never"},
         "notify_request": request,
         "notify_host": {"instance_id": "i-0123456789abcdef0", "private_ip": "172.31.0.5", "address": "172.31.0.5",
@@ -133,20 +139,26 @@ def test_p32_mails_are_readable_and_a_failed_one_hides_nothing(site: dict[str, A
     })
     (site["folder"] / "hosts.json").write_text(json.dumps(inventory), encoding="utf-8")
     (site["folder"] / "mails.yml").write_text(MAILS, encoding="utf-8")
+    (site["folder"] / "templates").mkdir()
+    (site["folder"] / "templates" / "done.txt.j2").write_text("Our own words for {{ notify_request.incident }}\n")
     done = run({"x": 1}, "-vvv", name="mails.yml")
     assert done.returncode == 0, done.stdout
     assert PASSWORD not in done.stdout
 
-    ready, finished = handler.mails
+    ready, finished, own = handler.mails
+    assert own["subject"].startswith("[INC-2026-0042] expired: snap-")
+    assert own.get_body().get_content().strip() == "Our own words for INC-2026-0042"
+    assert own["message-id"].endswith(f"@done.{request['request_id']}.dfir>") and own["x-dfir-mail"] == "done"
     assert ready["to"] == "alice@example.org, team@example.org"
     assert ready["subject"].startswith("[INC-2026-0042] ready: i-")
     text = ready.get_body().get_content()
     for expected in ("analyst@172.31.0.5", "SHA256:hostkey", "SHA256:herkey", f"/evidence/{volume}/p1",
                      "latest changes may be missing", "LUKS needs a key.",
                      "2026-11-20 23:30 UTC (Sat 00:30 in Europe/Berlin)",
+                     "aws ec2-instance-connect open-tunnel --instance-id i-0123456789abcdef0 --region eu-west-1",
                      "dfir-shell", "dfir-end", "plaso            20260720", "journalctl -fu"):
         assert expected in " ".join(text.split()) or expected in text, expected
-    too_wide = [line for line in text.splitlines() if len(line) > 76 and " " in line.strip()]
+    too_wide = [line for line in text.splitlines() if len(line) > 76 and len(shlex.split(line.rstrip(" \\"))) > 1]
     assert not too_wide, "only what has no blank may be wider than a mail"
     assert finished["subject"].startswith("[INC-2026-0042] incomplete: snap-")
     assert "the host never said that it was done" in finished.get_body().get_content()

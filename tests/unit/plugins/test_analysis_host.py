@@ -19,6 +19,7 @@ from ansible_collections.dfir.aws.plugins.filter.analysis_hosts import (
     launch_disks,
     scratch_gib,
     ssh_rules,
+    ssh_way,
 )
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -186,3 +187,18 @@ def test_result_and_known_hosts() -> None:
 def test_hours_are_a_number_also_where_ansible_makes_text_of_them(given: Any, hours: float) -> None:
     found = analysis_host_result({"InstanceId": "i-1"}, {"instance_id": ""}, hours=given)["hours"]
     assert found == hours and type(found) is type(hours)
+
+
+def test_ways_in() -> None:
+    assert ssh_way("direct", "i-1", "eu-west-1") == []
+    assert ssh_way("proxyjump", "i-1", "eu-west-1", jump="ops@bastion:2222") == ["-J", "ops@bastion:2222"]
+    assert ssh_way("eice", "i-1", "eu-west-1", endpoint_id="eice-1") == [
+        "-o", "ProxyCommand=aws ec2-instance-connect open-tunnel --instance-id i-1 --region eu-west-1 "
+              "--instance-connect-endpoint-id eice-1"]
+
+
+@pytest.mark.parametrize(("via", "words"), [("proxyjump", "set dfir_aws_ssh_jump"),
+                                            ("ssm", "direct, proxyjump or eice")])
+def test_a_way_that_leads_nowhere_is_named(via: str, words: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=words):
+        ssh_way(via, "i-1", "eu-west-1")

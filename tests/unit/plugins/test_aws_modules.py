@@ -413,3 +413,27 @@ def test_no_address_for_what_is_not_there(aws: Callable[[str], Any], run: Run, o
     aws("s3").create_bucket(Bucket="artifacts", CreateBucketConfiguration={"LocationConstraint": REGION})
     result = run("artifact_urls_info", bucket="artifacts", **options)
     assert result["failed"] and words in result["msg"]
+
+
+def test_records_are_listed_and_what_is_none_is_named(aws: Callable[[str], Any], run: Run) -> None:
+    aws("s3").create_bucket(Bucket="artifacts", CreateBucketConfiguration={"LocationConstraint": REGION})
+
+    def put(key: str, content: Any) -> None:
+        aws("s3").put_object(Bucket="artifacts", Key=key, Body=json.dumps(content).encode())
+
+    for number, state in ((2, "open"), (1, "open"), (3, "finished")):
+        identity = f"{number:016x}"
+        put(f"requests/{identity}.json", {"format": 1, "request_id": identity, "state": state, "request": {"a": 1},
+                                          "created_at": f"2026-01-0{number}T00:00:00Z"})
+    put("requests/0000000000000009.json", {"format": 1, "request_id": "0000000000000008", "request": {}})
+    put("requests/notes.txt", "no record")
+    put("INC-1/snap-1/complete.json", {})
+
+    def numbers(**options: Any) -> list[int]:
+        return [int(record["request_id"], 16) for record in run("request_records_info", bucket="artifacts", **options)[
+            "records"]]
+
+    assert numbers() == [1, 2] and numbers(state="finished") == [3] and numbers(state="all") == [1, 2, 3]
+    assert numbers(within_days=0) == []
+    assert run("request_records_info", bucket="artifacts")["unreadable"] == [
+        "requests/0000000000000009.json", "requests/notes.txt"]

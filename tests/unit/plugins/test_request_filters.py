@@ -115,6 +115,11 @@ def test_only_the_marker_makes_an_analysis_complete(marker: Any, state: str) -> 
     assert request.marker_state(marker) == state
 
 
+def test_a_request_that_was_never_heard_of_again_expired() -> None:
+    assert request.marker_state({}, expired=True) == "expired"
+    assert request.marker_state({"outcome": "complete"}, expired=True) == "complete"
+
+
 def test_p28_what_the_host_wrote_is_reduced_to_numbers_and_known_names() -> None:
     short = request.findings_in_short({
         "totals": {"findings": 9, "findings_low": 6, "findings_critical": 3, "yara_hits": 2, "findings_high": "8"},

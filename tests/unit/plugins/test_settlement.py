@@ -13,7 +13,9 @@ from ansible_collections.dfir.aws.plugins.filter.settlement import (
     STEPS,
     closing_words,
     ended_now,
+    follow_up,
     interrupted,
+    is_due,
     last_steps,
     outcome,
     problem,
@@ -172,3 +174,39 @@ def test_seconds_until() -> None:
     moment = (datetime.now(timezone.utc) + timedelta(seconds=100)).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert 158 <= seconds_until(moment, 60) <= 160
     assert seconds_until("2020-01-01T00:00:00Z") == 1
+
+
+RECORD = {
+    "request_id": "0123456789abcdef", "lease": None,
+    "request": {"request_id": "0123456789abcdef", "artifact_bucket": "b", "mode": "manual"},
+    "steps": [{"name": "snapshot", "outcome": "ok", "details": {"id": "snap-1"}},
+              {"name": "analysis_host", "outcome": "failed", "details": {"reason": "no capacity"}},
+              {"name": "analysis_host", "outcome": "ok", "details": HOST},
+              {"name": "forensics", "outcome": "ok", "details": {"started": True}}],
+}
+
+
+def test_a_record_is_all_that_a_later_run_needs() -> None:
+    found = follow_up(RECORD, "me", "eu-west-1")
+    assert found["request"]["record"] == {"bucket": "b", "region": "eu-west-1", "request_id": "0123456789abcdef",
+                                          "holder": "me"}
+    assert found["results"]["analysis_host"] == HOST and found["results"]["evidence"] == {}
+    # Its host was told of when it was ready: what is left to do is what follows the end of the host.
+    assert found["followed"] and found["standing"]["ended"] and not found["standing"]["failed"]
+
+
+@pytest.mark.parametrize("why", ["no host", "not at work", "another run waits for it"])
+def test_a_request_that_there_is_nothing_to_follow_of(why: str) -> None:
+    later = (datetime.now(timezone.utc) + timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    steps = {"no host": RECORD["steps"][:2], "not at work": RECORD["steps"][:3]}.get(why, RECORD["steps"])
+    lease = {"holder": "awx-job-1", "expires_at": later} if why == "another run waits for it" else None
+    assert not follow_up({**RECORD, "steps": steps, "lease": lease}, "me", "eu-west-1")["followed"]
+
+
+@pytest.mark.parametrize(("look", "minutes", "due"), [
+    ("complete", 60, True), ("ended", 60, True), ("timeout", 60, False), ("timeout", -10, False),
+    ("timeout", -30, True)])
+def test_a_request_is_due_when_its_end_was_seen_or_its_time_and_the_grace_are_over(look: str, minutes: int,
+                                                                                   due: bool) -> None:
+    deadline = (datetime.now(timezone.utc) + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert is_due({"outcome": look}, deadline, 1500) is due

@@ -1,0 +1,134 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The records of requests in the artifact bucket."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: request_records_info
+version_added: 0.1.0
+short_description: List the records of analysis requests
+description:
+  - Reads the objects below C(requests/) in the artifact bucket, as M(dfir.aws.request_record) writes them.
+  - On the controller, it also refuses a run that brings along, as an extra variable, a name of the project's own.
+options:
+  bucket:
+    description: The artifact bucket.
+    type: str
+    required: true
+  state:
+    description: Which records - those of V(open) requests, of V(finished) ones, or V(all).
+    type: str
+    choices: [open, finished, all]
+    default: open
+  within_days:
+    description:
+      - Only records that were changed within so many days. A request lives for three days at most, so older ones are
+        read in vain.
+    type: float
+    default: 30
+attributes:
+  check_mode:
+    description: Changes nothing.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+  idempotent:
+    description: Changes nothing.
+    support: full
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+author:
+  - The dfir.aws authors (@dfir-aws)
+notes:
+  - "Needed: C(s3:ListBucket) on the bucket and C(s3:GetObject) on C(requests/*)."
+seealso:
+  - module: dfir.aws.request_record
+"""
+
+EXAMPLES = r"""
+- name: Find the requests that are open
+  dfir.aws.request_records_info:
+    bucket: dfir-artifacts-123456789012
+    region: eu-west-1
+  register: open_requests
+"""
+
+RETURN = r"""
+records:
+  description: The records, oldest first.
+  returned: always
+  type: list
+  elements: dict
+unreadable:
+  description: Keys below C(requests/) that hold no record of this project.
+  returned: always
+  type: list
+  elements: str
+holder:
+  description: Who would hold a request's lease in this run, for O(dfir.aws.request_record#module:holder).
+  returned: always
+  type: str
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+from ..module_utils.record import FORMAT
+from ..module_utils.request_spec import RECORDS
+
+try:
+    from botocore.exceptions import BotoCoreError, ClientError
+except ImportError:  # AnsibleAWSModule says so in a sentence
+    BotoCoreError = ClientError = Exception
+
+
+def recent(s3: Any, bucket: str, since: datetime) -> Iterator[str]:
+    """Keys of records that were changed since then."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=RECORDS):
+        for item in page.get("Contents") or []:
+            if item["LastModified"] >= since:
+                yield item["Key"]
+
+
+def read(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
+    """A record; None where the object is none."""
+    try:
+        record = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except ValueError:
+        return None
+    mine = isinstance(record, dict) and record.get("format") == FORMAT and isinstance(record.get("request"), dict)
+    return record if mine and key == f"{RECORDS}{record.get('request_id')}.json" else None
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleAWSModule(supports_check_mode=True, argument_spec={
+        "bucket": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": ["open", "finished", "all"], "default": "open"},
+        "within_days": {"type": "float", "default": 30},
+    })
+    bucket, state = module.params["bucket"], module.params["state"]
+    since = datetime.now(timezone.utc) - timedelta(days=module.params["within_days"])
+    s3 = module.client("s3")
+    try:
+        found = {key: read(s3, bucket, key) for key in recent(s3, bucket, since)}
+    except (ClientError, BotoCoreError) as error:
+        module.fail_json_aws(error, msg=f"Cannot list the records in s3://{bucket}/{RECORDS}")
+    records = [record for record in found.values() if record and state in ("all", record["state"])]
+    module.exit_json(changed=False, records=sorted(records, key=lambda record: record["created_at"]),
+                     unreadable=sorted(key for key, record in found.items() if record is None))
+
+
+if __name__ == "__main__":
+    main()
