@@ -52,7 +52,7 @@ _THROTTLES = {"ThrottlingException", "Throttling", "TooManyRequestsException", "
 _SNAPSHOT_THROTTLES = {"RequestThrottledException"}
 _ENDED = {"ExpiredTokenException", "ExpiredToken", "RequestExpired"}
 _BAD_SIGNATURE = {"InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure", "RequestTimeTooSkewed"}
-_ERROR_CODE = re.compile(r"<Code>([^<]{1,200})</Code>.{0,100}?<Message>([^<]{0,2000})</Message>", re.DOTALL)
+_ERROR_CODE = re.compile(r"<Code>([^<]{1,200})</Code>\s*(?:<Message>([^<]{0,2000})</Message>)?")
 
 Stop = Callable[[], bool]
 
@@ -67,7 +67,7 @@ def check_snapshot_id(snapshot_id: str) -> str:
 class EbsClient:
     """Asks EBS direct in one region. `counts` has every refusal and retry by kind, and `requests`.
 
-    `rate`: one budget for all that reads one snapshot, GetSnapshotBlock alone; pages have a budget of their own.
+    `rate`: one budget for all that reads one snapshot, GetSnapshotBlock alone; pages have their own, `list_rate`.
     `stop` is asked while it waits: True ends the wait with `Cancelled`.
     """
 
@@ -80,6 +80,7 @@ class EbsClient:
         fips: bool = False,
         ca_bundle: str | None = None,
         rate: RateBudget | None = None,
+        list_rate: RateBudget | None = None,
         policy: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
         stop: Stop | None = None,
@@ -92,7 +93,7 @@ class EbsClient:
         self.stop: Stop = stop or (lambda: False)
         self.counts: Counter[str] = Counter()
         self._credentials, self._fips, self._ca_bundle = credentials, fips, ca_bundle
-        self._list_rate = RateBudget(LIST_RATE)
+        self._list_rate = list_rate or RateBudget(LIST_RATE)
         self._lock = threading.Lock()
         self._page_lock = threading.Lock()
         self._page_buffer = memoryview(bytearray(_PAGE_BUFFER))
@@ -318,5 +319,5 @@ def _error_words(answer: Answer, body: bytes) -> tuple[str, str, str]:
             message, reason = str(data.get("Message") or data.get("message") or ""), str(data.get("Reason") or "")
     except ValueError:
         if found := _ERROR_CODE.search(body.decode("utf-8", "replace")):
-            code, message = code or found[1], found[2]
+            code, message = code or found[1], found[2] or ""
     return code[:200], message[:1000], reason[:100]

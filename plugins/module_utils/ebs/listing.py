@@ -96,7 +96,13 @@ class Listing:
         token: str | None = None
         self._fresh = []
         while not self._fresh:  # empty pages
-            page = self._page(index, token, _REFRESH)
+            try:
+                page = self._page(index, token, _REFRESH)
+            except TokenExpired:
+                if token is None:
+                    raise
+                token = None
+                continue
             self._fresh = page["entries"]
             token = page["next"]
             if token is None:

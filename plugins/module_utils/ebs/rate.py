@@ -17,15 +17,19 @@ from dataclasses import dataclass
 
 DEFAULT_RATE = 980.0  # a second; just under the quota of a snapshot
 LIST_RATE = 45.0  # List* have a quota of 50 a second
+_UNLIMITED = 100_000.0
 _BURST = 0.04  # seconds' worth that may go out at once
 _CUT, _RECOVERY = 0.75, 20.0  # a throttle takes a quarter; from nothing to the full rate in so many seconds
 
 
 class RateBudget:
-    """A token bucket for any number of threads. `rate` is in requests a second; None: no limit until throttled."""
+    """A token bucket for any number of threads. `rate` is in requests a second; None: no limit until throttled.
 
-    def __init__(self, rate: float | None = DEFAULT_RATE) -> None:
-        self.ceiling = rate
+    `pause`: seconds for which nothing goes out after a throttle, spread by half around it.
+    """
+
+    def __init__(self, rate: float | None = DEFAULT_RATE, *, pause: float = 0.1) -> None:
+        self.ceiling, self._pause = rate, pause
         self._rate = rate
         self._lock = threading.Lock()
         self._left, self._at = 1.0, time.monotonic()
@@ -50,8 +54,8 @@ class RateBudget:
             passed = now - self._at
             self._at = now
             if self.ceiling is None or self._rate < self.ceiling:
-                top = self.ceiling or 100_000.0
-                self._rate = min(top, self._rate + passed * (self.ceiling or self._rate) / _RECOVERY)
+                top = self.ceiling or _UNLIMITED
+                self._rate = min(top, self._rate + passed * (self.ceiling or DEFAULT_RATE) / _RECOVERY)
             self._left = min(max(1.0, self._rate * _BURST), self._left + passed * self._rate)
             if self._left >= 1.0:
                 self._left -= 1.0
@@ -69,7 +73,7 @@ class RateBudget:
             self._rate = max(1.0, self._rate * _CUT)
             self._cut_at = self._at = now
             self._left = 0.0
-            self._resume = now + random.uniform(0.05, 0.15)  # noqa: S311 spreads clients, keeps no secret
+            self._resume = now + self._pause * random.uniform(0.5, 1.5)  # noqa: S311 spreads clients, keeps no secret
 
 
 @dataclass(frozen=True)

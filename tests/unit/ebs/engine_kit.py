@@ -50,10 +50,13 @@ class SharedKit(Kit):
         return self._uploaded[key]
 
 
-def engine(kit: Kit, key: str = KEY, secret: str = SECRET, *, rate: float | None = None, **more: Any) -> EbsClient:
+def engine(
+    kit: Kit, key: str = KEY, secret: str = SECRET, *, rate: float | RateBudget | None = None, **more: Any
+) -> EbsClient:
     """A client of the kit, unlimited and impatient unless told otherwise."""
     settings: dict[str, Any] = {"endpoint_url": kit.endpoint, "policy": QUICK, "timeouts": Timeouts(2, 1, 10)}
-    return EbsClient(REGION, lambda: Credentials(key, secret), rate=RateBudget(rate), **(settings | more))
+    budget = rate if isinstance(rate, RateBudget) else RateBudget(rate)
+    return EbsClient(REGION, lambda: Credentials(key, secret), rate=budget, **(settings | more))
 
 
 def image(
