@@ -104,6 +104,16 @@ def _number(value: Any) -> float | int:
     return int(number) if number.is_integer() else number
 
 
+def analysis_host_outline(looked: Mapping[str, Any], hours: float, scratch: int) -> dict[str, Any]:
+    """What a host would be, before it is launched. `looked` is what `analysis_image_info` returned."""
+    image, instance_type = looked["image"], looked["instance_type"]
+    return {
+        "image_id": str(image["image_id"]), "root_gib": int(image["root_volume_gib"]), "scratch_gib": int(scratch),
+        "instance_type": str(instance_type["name"]), "vcpus": int(instance_type["vcpus"]),
+        "memory_mib": int(instance_type["memory_mib"]), "hours": _number(hours),
+    }
+
+
 def analysis_host_result(instance: Mapping[str, Any], choice: Mapping[str, Any],
                          attachment: Mapping[str, Any] | None = None, console: Mapping[str, Any] | None = None, *,
                          name: str = "", user: str = "", expires: str = "", hours: float = 0, group: str = "",
@@ -141,5 +151,6 @@ class FilterModule:
             "ssh_way": ssh_way,
             "choose_instance": choose_instance,
             "known_hosts": known_hosts,
+            "analysis_host_outline": analysis_host_outline,
             "analysis_host_result": analysis_host_result,
         }

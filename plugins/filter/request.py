@@ -60,13 +60,20 @@ def snapshot_copy_tags(snapshot: Mapping[str, Any], expires: str, kms_key_id: st
 
 
 def request_result(request: Mapping[str, Any], opened: Mapping[str, Any], holder: str, region: str) -> dict[str, Any]:
-    """What the role `request` hands on: the request, and how its record stands."""
+    """What the role `request` hands on: the request, and how its record stands.
+
+    `launched` says that a host was launched for it before, `plan` is the plan that was made then.
+    """
     where = f"s3://{request['artifact_bucket']}/{request['artifact_prefix']}"
     finished = bool(opened.get("finished"))
     message = (f"Request {request['request_id']} has been answered before and ended as '{opened.get('outcome')}'. Its "
                f"artifacts are at {where}. To run it once more, raise 'attempt' to {int(request['attempt']) + 1}.")
+    done = {step["name"]: step["details"] for step in (opened.get("record") or {}).get("steps") or []
+            if step["outcome"] == "ok"}
     return {
         **request,
+        "launched": "analysis_host" in done,
+        "plan": done.get("plan") or {},
         "adopted": bool(opened.get("adopted")),
         "finished": finished,
         "outcome": opened.get("outcome"),

@@ -13,10 +13,13 @@ from ansible_collections.dfir.aws.plugins.module_utils.record import is_gone, is
 
 # The steps in their order, and the fact that proves each. The step that failed is the first without its fact.
 STEPS = {
-    "snapshot": "snapshot_result", "analysis_host": "analysis_host_result", "connection": "analysis_host_reach_result",
-    "toolbox": "toolbox_result", "evidence": "evidence_result", "analyst_access": "analyst_access_result",
+    "plan": "plan_result", "snapshot": "snapshot_result", "analysis_host": "analysis_host_result",
+    "connection": "analysis_host_reach_result", "toolbox": "toolbox_result", "evidence": "evidence_result",
+    "analyst_access": "analyst_access_result",
     "forensics": "forensics_result",
 }
+# A plan begins with a look at the snapshot: without that look it is the snapshot that is wrong.
+LOOKED = "snapshot_find_result"
 # Without tools that work the host is of no use to anybody. Any other host is left for somebody to look at it: it ends
 # by itself at its deadline.
 ENDS_THE_HOST = ("toolbox", "forensics")
@@ -52,6 +55,8 @@ def settlement(controller: Mapping[str, Any], host: Mapping[str, Any]) -> dict[s
     missing = [name for name, fact in STEPS.items() if not (controller.get(fact) or host.get(fact))]
     if ended:
         missing = []
+    elif missing[:1] == ["plan"] and not controller.get(LOOKED):
+        missing = missing[1:]
     error = at_controller or at_host
     if error is None and missing:
         where = f"{launched.get('instance_id') or 'the host'} at {launched.get('address') or 'an unknown address'}"

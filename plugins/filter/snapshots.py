@@ -70,6 +70,23 @@ def choose_snapshot(found: Sequence[Snapshot], copies: Sequence[Snapshot], snaps
             "pending": chosen is not None and chosen.get("state") == "pending"}
 
 
+def snapshot_find_result(choice: Mapping[str, Any], source: Sequence[Snapshot], source_id: str, source_region: str,
+                         ) -> dict[str, Any]:
+    """What is there of a snapshot: it can be used itself, an earlier copy can be, or `source` has to be copied.
+
+    `full_bytes` is what AWS says about its written data, None where it does not say (old snapshots).
+    """
+    snapshot: Snapshot = choice["snapshot"] or source[0]
+    # A copy that was just started may not know it yet, its source does.
+    full = next((item["full_snapshot_size_in_bytes"] for item in (snapshot, *source)
+                 if item.get("full_snapshot_size_in_bytes") is not None), None)
+    return {
+        "how": choice["how"], "id": str(snapshot["snapshot_id"]), "volume_gib": int(snapshot["volume_size"]),
+        "full_bytes": None if full is None else int(full), "pending": snapshot.get("state") == "pending",
+        "source_id": source_id, "source_region": source_region,
+    }
+
+
 def winning_copy(copies: Sequence[Snapshot], mine: str) -> dict[str, Any]:
     """Of copies that raced the oldest wins. `surplus` is the copy of ours that lost, or an empty string."""
     alive = sorted((copy for copy in copies if copy.get("state") in ("pending", "completed")), key=_age)
@@ -111,6 +128,7 @@ class FilterModule:
         return {
             "snapshot_refusal": snapshot_refusal,
             "choose_snapshot": choose_snapshot,
+            "snapshot_find_result": snapshot_find_result,
             "winning_copy": winning_copy,
             "later_expiry": later_expiry,
             "snapshot_result": snapshot_result,

@@ -25,6 +25,7 @@ INSTANCE_TYPE = (
 INCIDENT = r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,63}(?<![.])"
 ANALYST = r"[a-z0-9][a-z0-9._-]{0,63}"
 NUMBER = r"[0-9]{1,3}(?:\.[0-9]{1,3})?"
+MONEY = r"[0-9]{1,6}(?:\.[0-9]{1,2})?"
 
 # The bucket's own folders beside the incidents: an incident of such a name would write among records or tools.
 RESERVED_INCIDENTS = frozenset({"requests", "toolbox"})
@@ -104,6 +105,15 @@ FIELDS: tuple[Field, ...] = (
         required=False,
         least=1,
         most=72,
+    ),
+    Field(
+        "max_cost_usd",
+        "number",
+        "must be a number of US dollars from {least} to {most}, or empty for the operator's limit alone.",
+        MONEY,
+        required=False,
+        least=0.01,
+        most=100000,
     ),
     Field(
         "wait_for_results", "boolean", "must be true or false.", allowed=("true", "false"), required=False, default=True

@@ -29,7 +29,7 @@ def parse_iso(text: str) -> datetime:
 def identity(account: str, uid: str, values: Mapping[str, Any]) -> str:
     """16 hexadecimal digits over the fields that make two requests the same request.
 
-    Instance type, time limit and waiting are how, not what: the same request may come back with others.
+    Instance type, time limit, cost limit and waiting are how, not what: the same request may come back with others.
     """
     canonical = {
         "account": account,
@@ -63,6 +63,7 @@ def build(values: Mapping[str, Any], analyst: Mapping[str, Any], caller: Caller,
         "instance_type": values["aws_ec2_instance_type"],
         "mode": values["forensics_mode"],
         "time_limit_hours": values["time_limit_hours"],
+        "max_cost_usd": values["max_cost_usd"],
         "wait_for_results": values["wait_for_results"],
         "requested_at": iso(now),
         "record_key": f"{RECORDS}{request_id}.json",

@@ -81,6 +81,9 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
+    details:
+      - The record is about runs, and a check is none. Nothing is written and nothing counts as changed; RV(record) is
+        what it would be.
   diff_mode:
     support: none
   idempotent:
@@ -312,7 +315,7 @@ def main() -> None:
     except records.RecordError as error:
         module.fail_json(msg=str(error), key=key)
     module.exit_json(
-        changed=change.changed, record=change.record, adopted=change.adopted, key=key,
+        changed=change.changed and not module.check_mode, record=change.record, adopted=change.adopted, key=key,
         finished=change.record.get("state") == "finished", outcome=change.record.get("outcome"),
     )
 

@@ -32,7 +32,7 @@ def test_the_table_is_long_enough_and_names_are_unique() -> None:
 def test_the_valid_request_is_accepted_with_defaults() -> None:
     values, problems = check()
     assert problems == []
-    assert values == {**VALID, "time_limit_hours": None, "wait_for_results": True, "attempt": 1}
+    assert values == {**VALID, "time_limit_hours": None, "max_cost_usd": None, "wait_for_results": True, "attempt": 1}
 
 
 @pytest.mark.parametrize("entry", TABLE["refused"], ids=lambda entry: entry["name"])
@@ -61,6 +61,9 @@ def test_p43_hostile_input_is_refused_with_one_sentence_that_names_the_field(ent
         ("wait_for_results", "False", False),
         ("wait_for_results", "yes", True),
         ("wait_for_results", False, False),
+        ("max_cost_usd", "", None),
+        ("max_cost_usd", "25", 25),
+        ("max_cost_usd", 0.5, 0.5),
         ("attempt", "3", 3),
         ("attempt", "", 1),
         ("aws_ec2_instance_type", "", "m6i.large"),

@@ -26,7 +26,7 @@ from ansible_collections.dfir.aws.plugins.filter.settlement import (
 )
 
 HOST = {"instance_id": "i-1", "address": "10.0.0.5", "deadline": "2026-11-21T00:00:00Z"}
-GOOD = settlement({"snapshot_result": {"id": "snap-1"}, "analysis_host_result": HOST}, {
+GOOD = settlement({"plan_result": {"a": 1}, "snapshot_result": {"id": "snap-1"}, "analysis_host_result": HOST}, {
     "analysis_host_reach_result": {"reached": True}, "evidence_result": {"a": 1}, "toolbox_result": {"a": 1},
     "analyst_access_result": {"a": 1}, "forensics_result": {"started": True}})
 
@@ -34,9 +34,11 @@ GOOD = settlement({"snapshot_result": {"id": "snap-1"}, "analysis_host_result": 
 def facts(upto: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What controller and host know when every step up to (and without) `upto` has gone well."""
     names = list(STEPS)[:list(STEPS).index(upto)]
-    controller = {STEPS[name]: {"x": 1} for name in names if name == "snapshot"}
+    controller = {STEPS[name]: {"x": 1} for name in names if name in ("plan", "snapshot")}
     controller |= {"analysis_host_result": HOST} if "analysis_host" in names else {}
-    return controller, {STEPS[name]: {"x": 1} for name in names if name not in ("snapshot", "analysis_host")}
+    controller |= {"snapshot_find_result": {"x": 1}}
+    at_host = {STEPS[name]: {"x": 1} for name in names if name not in ("plan", "snapshot", "analysis_host")}
+    return controller, at_host
 
 
 def test_success_is_proven_by_every_step() -> None:
@@ -50,7 +52,13 @@ def test_p61_a_step_without_a_fact_is_a_failure_even_when_nobody_said_so(step: s
 
 
 def test_p62_no_host_at_all_is_a_failure() -> None:
-    assert settlement({"snapshot_result": {"id": "x"}, "analysis_host_result": HOST}, {})["step"] == "connection"
+    assert settlement(facts("connection")[0], {})["step"] == "connection"
+
+
+def test_a_snapshot_that_cannot_be_planned_with_is_the_snapshots_failure() -> None:
+    refused = {"analyze_request_problem": problem({"msg": "Snapshot snap-1 is archived."})}
+    assert settlement(refused, {})["step"] == "snapshot"
+    assert settlement(refused | {"snapshot_find_result": {"how": "copy"}}, {})["step"] == "plan"
 
 
 def test_the_reason_is_the_failed_tasks_own_sentence() -> None:
@@ -60,19 +68,19 @@ def test_the_reason_is_the_failed_tasks_own_sentence() -> None:
     assert (result["step"], result["task"], result["reason"]) == ("evidence", "Mount", "Volume vol-1 is not there.")
 
 
-@pytest.mark.parametrize(("step", "ends"), [("snapshot", False), ("analysis_host", False), ("connection", False),
-                                            ("evidence", False), ("toolbox", True), ("analyst_access", False),
-                                            ("forensics", True)])
+@pytest.mark.parametrize(("step", "ends"), [("plan", False), ("snapshot", False), ("analysis_host", False),
+                                            ("connection", False), ("evidence", False), ("toolbox", True),
+                                            ("analyst_access", False), ("forensics", True)])
 def test_only_a_host_without_working_tools_is_ended(step: str, ends: bool) -> None:
     controller, host = facts(step)
-    place = controller if step in ("snapshot", "analysis_host") else host
+    place = controller if step in ("plan", "snapshot", "analysis_host") else host
     place["analyze_request_problem"] = problem({"msg": "It failed."})
     result = settlement(controller, host)
     assert result["terminate"] is ends and result["closed"] is ends
     assert ("attempt" in result["next_step"]) is ends
 
 
-@pytest.mark.parametrize("step", list(STEPS)[2:])
+@pytest.mark.parametrize("step", list(STEPS)[3:])
 def test_p61_a_host_that_is_not_heard_of_is_not_ended_for_its_tools(step: str) -> None:
     result = settlement(*facts(step))
     assert result["failed"] and not result["terminate"] and not result["closed"]

@@ -1,0 +1,205 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a request will take, what it costs, and when that is too much."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.dfir.aws.plugins.filter import plan as filters
+from ansible_collections.dfir.aws.plugins.filter.analysis_hosts import analysis_host_outline, scratch_gib
+from ansible_collections.dfir.aws.plugins.filter.request import request_result, time_limit_hours
+from ansible_collections.dfir.aws.plugins.filter.snapshots import choose_snapshot, snapshot_find_result
+from ansible_collections.dfir.aws.plugins.module_utils import prices
+
+FOLDER = Path(filters.__file__).parent
+DEFAULTS = yaml.safe_load((FOLDER.parents[1] / "roles/plan/defaults/main.yml").read_text(encoding="utf-8"))
+TABLES = DEFAULTS["plan_default_prices"]
+# Round numbers, to be calculated by hand.
+OURS = [{"item": item, "as_of": "2026-11-01", "source": "contract", "prices": {"eu-west-1": price, "us-east-1": price}}
+        for item, price in (("host", {"m6i": 0.05}), ("volume", 0.073), ("snapshot", 0.0365), ("transfer", 0.02))]
+REQUEST: dict[str, Any] = {"request_id": "0123456789abcdef", "mode": "automatic", "time_limit_hours": None,
+                           "analysis_region": "eu-west-1", "max_cost_usd": None}
+COPY = {"how": "copy", "id": "snap-1", "volume_gib": 100, "full_bytes": 40 * 2**30, "pending": False,
+        "source_id": "snap-1", "source_region": "us-east-1"}
+LOOKED = {"image": {"image_id": "ami-1", "root_volume_gib": 8},
+          "instance_type": {"name": "m6i.large", "vcpus": 2, "memory_mib": 8192, "architectures": ["x86_64"]}}
+
+
+def host(request: dict[str, Any], volume: int, kind: str, vcpus: int) -> dict[str, Any]:
+    """The host as role analysis_host would launch it, by that role's own filters."""
+    looked = {**LOOKED, "instance_type": {**LOOKED["instance_type"], "name": kind, "vcpus": vcpus}}
+    return analysis_host_outline(looked, time_limit_hours(request, volume), scratch_gib(volume))
+
+
+def make(found: dict[str, Any] = COPY, tables: Any = OURS, *, kind: str = "m6i.large", vcpus: int = 2, limit: Any = "",
+         **fields: Any) -> dict[str, Any]:
+    request = {**REQUEST, **fields}
+    return filters.request_plan(request, found, host(request, found["volume_gib"], kind, vcpus), tables,
+                                max_cost_usd=limit)
+
+
+def cost(plan: dict[str, Any]) -> dict[str, float]:
+    return {item["name"]: item["usd"] for item in plan["items"]}
+
+
+@pytest.mark.parametrize("name", filters.FilterModule().filters())
+def test_every_filter_has_its_documentation(name: str) -> None:
+    document = yaml.safe_load((FOLDER / f"{name}.yml").read_text(encoding="utf-8"))
+    assert document["DOCUMENTATION"]["name"] == name and document["EXAMPLES"] and document["RETURN"]
+
+
+def test_the_estimate_is_what_the_formula_of_the_manual_gives() -> None:
+    plan = make()
+    # 2 hours and one for each 25 GiB; 8 + (30 + 100) + 100 GiB of volumes
+    assert (plan["host"]["hours"], plan["volumes_gib"], plan["data_gib"], plan["copied_gib"]) == (6, 238, 40, 40)
+    assert cost(plan) == {"copy transfer": 0.8, "copy 168 h": pytest.approx(40 * 0.0365 * 168 / 730, abs=1e-4),
+                          "host": pytest.approx(0.6), "volumes": pytest.approx(238 * 6 * 0.0001, abs=1e-4)}
+    assert plan["total_usd"] == pytest.approx(0.8 + 0.336 + 0.6 + 0.1428, abs=0.005)
+    assert plan["currency"] == "USD" and "taxes and discounts" in plan["not_included"]
+    assert plan["expected_hours"] == pytest.approx(70 / 60, abs=0.01)
+
+
+@pytest.mark.parametrize("how", ["itself", "reuse"])
+def test_without_a_copy_nothing_is_transferred(how: str) -> None:
+    plan = make({**COPY, "how": how})
+    assert plan["copied_gib"] == 0 and set(cost(plan)) == {"host", "volumes"}
+
+
+def test_where_aws_does_not_say_how_much_is_written_the_whole_volume_counts() -> None:
+    plan = make({**COPY, "full_bytes": None})
+    assert plan["copied_gib"] == 100 and not plan["data_known"]
+    assert any("AWS does not say" in line for line in filters.plan.table(plan))
+    assert make({**COPY, "full_bytes": 0})["copied_gib"] == 0
+
+
+def test_the_expected_duration_is_never_longer_than_the_limit_and_a_manual_one_is_not_guessed() -> None:
+    assert make(time_limit_hours=0.5)["expected_hours"] == 0.5
+    assert any("the analyst ends it" in line for line in filters.plan.table(make(mode="manual")))
+
+
+@pytest.mark.parametrize(("operator", "own", "limit", "whose"), [
+    ("", None, None, ""), ("5", None, 5, "dfir_aws_max_cost_usd"), (5, 2, 2, "max_cost_usd"),
+    (1, 2, 1, "dfir_aws_max_cost_usd"), (None, 2, 2, "max_cost_usd"), (0, None, 0, "dfir_aws_max_cost_usd")])
+def test_the_lower_limit_counts(operator: Any, own: Any, limit: Any, whose: str) -> None:
+    plan = make(limit=operator, max_cost_usd=own)
+    assert (plan["max_cost_usd"], plan["limited_by"]) == (limit, whose)
+    assert bool(filters.plan.refusal(plan)) == (limit is not None and limit < plan["total_usd"])
+
+
+def test_a_plan_above_its_limit_is_refused_in_one_sentence() -> None:
+    sentence = filters.plan.refusal(make(max_cost_usd=1))
+    for word in ("up to 1.88 USD", "the limit of 1.00 USD (max_cost_usd)", "host 0.60", "time_limit_hours, now 6"):
+        assert word in sentence
+    assert sentence.count(". ") == 0 and "\n" not in sentence
+    assert filters.plan.refusal(make(max_cost_usd=1.88)) == "", "exactly the limit is within it"
+
+
+def test_a_host_without_a_price_is_refused_under_a_limit_and_only_there() -> None:
+    free = make(kind="x9z.large")
+    assert free["total_usd"] is None and free["unpriced"] == ["host"] and filters.plan.refusal(free) == ""
+    assert any("unknown for host" in line for line in filters.plan.table(free))
+    assert "no price" in filters.plan.in_short(free)
+    sentence = filters.plan.refusal(make(kind="x9z.large", limit=100))
+    assert "no price is known for host (x9z.large in eu-west-1)" in sentence and "dfir_aws_prices" in sentence
+
+
+@pytest.mark.parametrize("wrong", ["many", -1, "nan", "inf", True, [3]])
+def test_an_operators_limit_that_is_none_is_said(wrong: Any) -> None:
+    with pytest.raises(AnsibleFilterError, match="dfir_aws_max_cost_usd must be a number"):
+        make(limit=wrong)
+
+
+def test_the_table_shows_every_number_where_it_comes_from_and_what_is_missing() -> None:
+    plan = make(limit=25)
+    lines = filters.plan.table(plan, check_mode=True)
+    assert not [line for line in lines if ": " in line or line.startswith(" ")], "Ansible would quote such a line"
+    text = " ".join(" ".join(line[10:] for line in lines).split())
+    for word in ("40.0 GiB written of 100 GiB", "from us-east-1 to eu-west-1", "m6i.large (2 vCPU, 8 GiB)",
+                 "at most 6 h", "root 8, scratch 130, evidence 100", "25.00 USD (dfir_aws_max_cost_usd)",
+                 "2026-11-01, contract", "taxes and discounts", "cannot be predicted"):
+        assert word in text, word
+    assert len(lines) < 24 and max(map(len, lines)) < 76
+    assert "cannot be predicted" not in "\n".join(filters.plan.table(plan))
+    assert len(filters.plan.in_short(plan)) < 76
+
+
+def test_a_price_of_another_region_is_said() -> None:
+    tables = [{**table, "prices": {"us-east-1": table["prices"]["us-east-1"]}} for table in OURS]
+    plan = make(tables=tables)
+    assert plan["total_usd"] == make()["total_usd"]
+    said = "Prices    of us-east-1, for want of others, for copy"
+    assert any(line.startswith(said) for line in filters.plan.table(plan))
+    assert not any("for want of" in line for line in filters.plan.table(make()))
+
+
+class TestPrices:
+    def test_the_operators_tables_come_first(self) -> None:
+        own = {"item": "volume", "as_of": "today", "source": "x", "prices": {"*": 1}}
+        assert prices.find([own, *TABLES], "volume", "eu-west-1").usd == 1
+        assert prices.find([own, *TABLES], "snapshot", "us-east-1").usd == 0.05
+        assert prices.find(TABLES, "volume", "mars-north-1").stand_in
+        assert not prices.find(TABLES, "volume", "us-east-1").stand_in
+
+    def test_an_instance_types_own_price_is_for_the_whole_host(self) -> None:
+        own = [{**OURS[0], "prices": {"eu-west-1": {"c6i.4xlarge": 0.7, "c6i": 9}}}, *OURS]
+        assert cost(make(tables=own, kind="c6i.4xlarge", vcpus=16))["host"] == pytest.approx(4.2)
+        assert cost(make(tables=own, kind="c6i.large"))["host"] == pytest.approx(9 * 2 * 6)
+        assert cost(make(tables=own))["host"] == pytest.approx(0.6), "a family that it lacks comes from the next table"
+
+    def test_the_default_tables_are_sound_dated_and_sourced(self) -> None:
+        assert prices.checked(TABLES) == TABLES
+        assert {table["item"] for table in TABLES} == set(prices.ITEMS)
+        assert all("not checked with AWS" in table["source"] for table in TABLES)
+        assert all(prices.find(TABLES, item, prices.REFERENCE, ("m6i",)) for item in prices.ITEMS)
+
+    @pytest.mark.parametrize(("change", "said"), [
+        ({"item": "hosts"}, "has no item out of host, volume"), ({"as_of": ""}, "does not say as_of"),
+        ({"source": None}, "does not say source"), ({"prices": {}}, "has no prices"),
+        ({"prices": [1]}, "has no prices"),
+        ({"prices": {"eu-west-1": "0.08"}}, "what is no price"), ({"prices": {"eu-west-1": -1}}, "what is no price"),
+        ({"prices": {"eu-west-1": True}}, "what is no price"),
+        ({"item": "host", "prices": {"eu-west-1": 1}}, "one price for all hosts")])
+    def test_a_table_that_is_none_is_one_sentence(self, change: dict[str, Any], said: str) -> None:
+        with pytest.raises(AnsibleFilterError, match=rf"Table 2 of the prices \(dfir_aws_prices\).*{said}"):
+            make(tables=[OURS[0], {**OURS[1], **change}])
+        with pytest.raises(AnsibleFilterError, match="must be a list"):
+            make(tables={"a": 1})
+
+
+class TestFound:
+    SOURCE = [{"snapshot_id": "snap-1", "volume_size": 8, "state": "completed", "full_snapshot_size_in_bytes": 2**30}]
+
+    def test_a_copy_to_be_made_has_the_sizes_of_its_source(self) -> None:
+        found = snapshot_find_result(choose_snapshot([], [], "snap-1", "us-east-1"), self.SOURCE, "snap-1", "us-east-1")
+        assert (found["how"], found["volume_gib"], found["full_bytes"], found["pending"]) == ("copy", 8, 2**30, False)
+
+    def test_an_old_snapshot_says_nothing_about_what_is_written(self) -> None:
+        old = [{"snapshot_id": "snap-1", "volume_size": 8, "state": "completed"}]
+        found = snapshot_find_result(choose_snapshot(old, [], "snap-1", "us-east-1"), [], "snap-1", "us-east-1")
+        assert (found["how"], found["full_bytes"]) == ("itself", None)
+
+
+class TestRunningRequest:
+    def opened(self, *names: str, outcome: str = "ok") -> dict[str, Any]:
+        steps = [{"name": name, "outcome": outcome, "details": {"of": name, "items": [1]}} for name in names]
+        request = {**REQUEST, "artifact_bucket": "b", "artifact_prefix": "p/", "attempt": 1}
+        return request_result(request, {"adopted": True, "record": {"steps": steps}}, "me", "eu-west-1")
+
+    def test_what_the_record_says_decides(self) -> None:
+        running = self.opened("plan", "snapshot", "analysis_host")
+        assert running["launched"] and filters.kept_plan(running) == {"of": "plan", "items": [1]}
+        assert not self.opened("plan", "snapshot")["launched"]
+        failed = self.opened("plan", "analysis_host", outcome="failed")
+        assert not failed["launched"] and failed["plan"] == {}
+
+    def test_a_host_without_a_kept_plan_is_said_and_is_no_failure(self) -> None:
+        plan = filters.kept_plan({**REQUEST, "plan": {}})
+        assert "has a host already, and no plan" in filters.plan.table(plan, kept=True)[0]
+        assert filters.plan.in_short(plan) == "not estimated"
+        assert "as made when its host was launched" in filters.plan.table(make(), kept=True)[0]
