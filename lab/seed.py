@@ -87,6 +87,8 @@ def bucket(settings: LabConfig) -> None:
     if BUCKET not in [b["Name"] for b in s3.list_buckets()["Buckets"]]:
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": ANALYSIS_REGION})
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_public_access_block(Bucket=BUCKET, PublicAccessBlockConfiguration=dict.fromkeys(
+        ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True))
     s3.put_bucket_policy(Bucket=BUCKET, Policy=document("artifact-bucket-policy.json"))
 
 
@@ -105,6 +107,14 @@ def keys(settings: LabConfig) -> None:
         ec2.create_tags(Resources=[first["SubnetId"]], Tags=[{"Key": "Name", "Value": "dfir-analysis"}])
         # As a subnet for analysis hosts should be: moto's default subnets give out public addresses, like those of AWS.
         ec2.modify_subnet_attribute(SubnetId=first["SubnetId"], MapPublicIpOnLaunch={"Value": False})
+    # What leads from there to S3. Hosts of the lab reach the API in any case; an account is known by what it shows.
+    vpc = next(s["VpcId"] for s in subnets)
+    s3_endpoint = f"com.amazonaws.{ANALYSIS_REGION}.s3"
+    known = ec2.describe_vpc_endpoints(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["VpcEndpoints"]
+    if not any(item["ServiceName"] == s3_endpoint for item in known):
+        tables = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"]
+        ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=s3_endpoint, VpcEndpointType="Gateway",
+                                RouteTableIds=[table["RouteTableId"] for table in tables])
 
 
 def _readable_by_caller(path: Path) -> None:

@@ -22,7 +22,7 @@ from lab.contracts import Refused
 SKEW = timedelta(minutes=15)
 UNSIGNED = "UNSIGNED-PAYLOAD"
 # Services that speak JSON append a word to their errors' names.
-JSON_SERVICES = {"ebs", "kms", "secretsmanager", "ssm"}
+JSON_SERVICES = {"ebs", "kms", "secretsmanager", "servicequotas", "ssm"}
 _FIELDS = re.compile(r"(Credential|SignedHeaders|Signature)=([^,\s]+)")
 
 

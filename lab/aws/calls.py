@@ -100,7 +100,7 @@ def read(environ: Mapping[str, Any]) -> Call:
 def understand(call: Call, environ: dict[str, Any]) -> None:
     """Fill in operation and parameters."""
     request = Request({**environ, "wsgi.input": io.BytesIO(call.body), "CONTENT_LENGTH": str(len(call.body))})
-    model = get_service_model(call.service)
+    model = get_service_model(moto_app.MODEL_NAMES.get(call.service, call.service))
     if call.service == "s3":
         _understand_s3(call, request)
         return

@@ -14,7 +14,7 @@ from typing import Any
 
 from lab.contracts import HostSpec
 
-from . import moto_app
+from . import moto_app, quotas
 from .ec2_groups import rules_of
 from .ec2_volumes import drop_all, make_device
 from .world import current
@@ -71,6 +71,7 @@ def run_instances(self: Any, image_id: str, count: int, user_data: Any, security
             "InsufficientInstanceCapacity",
             f"We currently do not have sufficient {kwargs.get('instance_type')} capacity in the Availability Zone you "
             f"requested ({zone or self.region_name}). Our system will be working on provisioning additional capacity.")
+    quotas.check(self, str(kwargs.get("instance_type") or ""), count)
     if kwargs.get("key_name") and kwargs["key_name"] not in self.key_pairs:
         raise EC2ClientError("InvalidKeyPair.NotFound", f"The key pair '{kwargs['key_name']}' does not exist")
     if kwargs.get("client_token") == "ABCDE":  # what moto puts in when there is none  # noqa: S105

@@ -32,7 +32,9 @@ from lab.config import ACCOUNT
 FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL  # type: ignore[method-assign]
 
 PARTITION = "aws"
-SERVICES = ("ec2", "s3", "iam", "sts", "kms", "ssm", "secretsmanager", "sns")
+SERVICES = ("ec2", "s3", "iam", "sts", "kms", "ssm", "secretsmanager", "sns", "servicequotas")
+# Where a service signs by another name than botocore's.
+MODEL_NAMES = {"servicequotas": "service-quotas"}
 
 # moto looks for keys of exactly 20 characters; AWS allows 16 to 128, and the lab's fixed ones are not all 20 long.
 BaseResponse.access_key_regex = re.compile(r"AWS.*(?P<access_key>(?<![A-Z0-9])[A-Z0-9]{16,128}(?![A-Z0-9]))[:/]")
@@ -108,4 +110,4 @@ def reset() -> None:
     """Forget everything: a lab starts with an empty account."""
     with MODELS, OBJECTS:
         for service in SERVICES:
-            backends.get_backend(service).reset()  # type: ignore[call-overload]
+            backends.get_backend(MODEL_NAMES.get(service, service)).reset()  # type: ignore[call-overload]

@@ -83,6 +83,8 @@ def _kms(call: Call) -> list[Need]:
     resource = key_arn(call.region, key)
     if resource is None and call.operation == "Decrypt":
         resource = f"arn:aws:kms:{call.region}:{ACCOUNT}:key/*"
+    if resource is None and key and call.operation == "DescribeKey":  # who may ask learns that there is none
+        resource = f"arn:aws:kms:{call.region}:{ACCOUNT}:{key if key.startswith('alias/') else f'key/{key}'}"
     return [Need(f"kms:{call.operation}", resource or "*", _tags(call.params))]
 
 

@@ -14,7 +14,7 @@ import pytest
 from aws_kit import IMAGE, OTHER, REGION, ZONE, Kit, Recorder, allow, code, eventually
 from botocore.exceptions import ClientError
 
-from lab.aws import moto_app
+from lab.aws import moto_app, quotas
 from lab.contracts import Rule
 
 LAUNCH = {"ImageId": IMAGE, "InstanceType": "t3.medium", "MinCount": 1, "MaxCount": 1}
@@ -254,3 +254,16 @@ def test_user_data_may_be_binary(kit: Kit, ec2: Any, hosts: Recorder) -> None:
     assert hosts.specs[instance].user_data == data
     shown = ec2.describe_instance_attribute(InstanceId=instance, Attribute="userData")["UserData"]["Value"]
     assert base64.b64decode(shown) == data
+
+
+def test_the_vcpu_quota_is_told_and_obeyed(kit: Kit, ec2: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quotas, "VCPUS", 4.0)
+    asked = kit.client("service-quotas")
+    assert asked.get_service_quota(ServiceCode="ec2", QuotaCode=quotas.STANDARD)["Quota"]["Value"] == 4
+    assert code(asked.get_service_quota, ServiceCode="ec2", QuotaCode="L-DB2E81BA") == "NoSuchResourceException"
+    first = kit.launch()
+    kit.launch()
+    assert code(ec2.run_instances, **LAUNCH) == "VcpuLimitExceeded"
+    ec2.terminate_instances(InstanceIds=[first["InstanceId"]])
+    kit.instance(first["InstanceId"], "terminated")
+    kit.launch()
