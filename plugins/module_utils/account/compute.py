@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -70,15 +71,7 @@ def quota(asks: Asks, region: str) -> Iterator[Finding]:
         if code_of(error) != "NoSuchResourceException":
             raise
         value = quotas.get_aws_default_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
-    used = sum(
-        _vcpus(instance)
-        for page in ec2.get_paginator("describe_instances").paginate(
-            Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}]
-        )
-        for reservation in page["Reservations"]
-        for instance in reservation["Instances"]
-        if quota_code(str(instance["InstanceType"])) == code and not instance.get("InstanceLifecycle")
-    )
+    used = _in_use(ec2, code)
     said = f"{value:g} vCPUs, {used} in use, {needed} for one {instance_type}"
     if value - used >= needed:
         yield Finding("vCPU quota", OK, said, "", region)
@@ -93,9 +86,20 @@ def quota(asks: Asks, region: str) -> Iterator[Finding]:
         )
 
 
-def _vcpus(instance: Mapping[str, Any]) -> int:
-    options = instance.get("CpuOptions") or {}
-    return int(options.get("CoreCount") or 1) * int(options.get("ThreadsPerCore") or 1)
+def _in_use(ec2: Any, code: str) -> int:
+    """The vCPUs of On-Demand instances that run now and count against a quota (Spot has its own), by type."""
+    pages = ec2.get_paginator("describe_instances").paginate(
+        Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}]
+    )
+    running = Counter(
+        str(instance["InstanceType"])
+        for page in pages
+        for reservation in page["Reservations"]
+        for instance in reservation["Instances"]
+        if quota_code(str(instance["InstanceType"])) == code and not instance.get("InstanceLifecycle")
+    )
+    vcpus = {kind: machine_image.type_facts(machine_image.described_type(ec2, kind))["vcpus"] for kind in running}
+    return sum(number * int(vcpus[kind]) for kind, number in running.items())
 
 
 def subnets(asks: Asks, region: str) -> list[dict[str, Any]]:

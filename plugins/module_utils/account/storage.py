@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .findings import MANUAL, MISSING, OK, UNKNOWN, Asks, ClientError, Finding, code_of
+from .findings import MANUAL, MISSING, OK, RIGHTS, UNKNOWN, Asks, ClientError, Finding, code_of, is_denied
 from .policies import Call, Undecidable, decide, parse
 
 CREATED = {"s3:objectcreationoperation": "true", "aws:securetransport": "true"}
@@ -18,27 +18,27 @@ def bucket(asks: Asks) -> Iterator[Finding]:
     """The bucket: there, where it is said to be, versioned, closed to the public, write-once by its policy."""
     name, region = asks.bucket, asks.bucket_region
     s3 = asks.client("s3", region)
+    create = (
+        f"aws s3api create-bucket --bucket {name} --region {region} "
+        f"--create-bucket-configuration LocationConstraint={region} ({MANUAL}#bucket)"
+    )
     try:
-        found = s3.get_bucket_location(Bucket=name)["LocationConstraint"]
+        answer = s3.head_bucket(Bucket=name)
     except ClientError as error:
-        if code_of(error) not in ("NoSuchBucket", "404"):
+        answer = error.response
+        if code_of(error) in ("404", "NoSuchBucket"):
+            yield Finding("bucket", MISSING, f"there is no bucket {name}", create)
+            return
+        if is_denied(error):
+            text = f"{name} is none, another account's, or the caller has no right to it (s3:ListBucket)"
+            yield Finding("bucket", MISSING, text, f"dfir_aws_artifact_bucket, or {RIGHTS}")
+            return
+        if code_of(error) not in ("301", "400", "PermanentRedirect"):  # what S3 says of a bucket that lies elsewhere
             raise
-        yield Finding(
-            "bucket",
-            MISSING,
-            f"there is no bucket {name}",
-            f"aws s3api create-bucket --bucket {name} --region "
-            f"{region} --create-bucket-configuration LocationConstraint={region} ({MANUAL}#bucket)",
-        )
-        return
-    location = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}.get(found, found)
+    location = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", "another region")
     if location != region:
-        yield Finding(
-            "bucket",
-            MISSING,
-            f"{name} lies in {location}, not in {region}",
-            f"dfir_aws_artifact_bucket_region {location}",
-        )
+        text = f"{name} lies in {location}, not in {region}"
+        yield Finding("bucket", MISSING, text, f"dfir_aws_artifact_bucket_region {location}")
         return
     yield Finding("bucket", OK, f"{name} in {region}")
     yield from _versioning(s3, name)

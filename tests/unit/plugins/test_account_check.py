@@ -33,7 +33,7 @@ from lab.aws import policy as lab_policy
 from lab.aws import quotas
 from lab.aws.account import CONTROLLER
 from lab.config import ACCOUNT, LabConfig
-from tests.unit.lab.aws_kit import REGION, Kit
+from tests.unit.lab.aws_kit import IMAGE, REGION, Kit
 
 OPERATOR = yaml.safe_load((seed.CHECKOUT / "inventories/lab/group_vars/all.yml").read_text(encoding="utf-8"))
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0Zb8cLDeuEZkWBBBlHq0hNjtG7zS4kf6kV0WJQ1F7u"
@@ -142,20 +142,27 @@ class TestWhoAsks:
         account.kit.client("iam").put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-controller",
                                                   PolicyDocument=json.dumps({
             "Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sns:ListTopics", "Resource": "*"}]}))
-        for check, more in ((storage.bucket, ()), (storage.key, (REGION,)), (identity.boundary, ())):
+        for check, more in ((storage.key, (REGION,)), (identity.boundary, ())):
             found = account.look(check, *more)
             assert states(found) == [findings.UNKNOWN] and "may not ask" in found[0].text, found
         for check in (compute.image, compute.network):
             assert "may not ask" in missing(account.look(check, REGION)).text
+        missing(account.look(storage.bucket), "no right to it (s3:ListBucket)")
+
+    def test_what_was_found_before_an_error_counts(self, account: Account) -> None:
+        without(account, "SeeTheBucketAndWhichArtifactsAreThere", [
+            {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"}])
+        found = account.look(storage.bucket)
+        assert states(found) == [findings.OK, findings.UNKNOWN] and "GetBucketVersioning" in found[1].text
 
 
-def without(account: Account, sid: str) -> None:
+def without(account: Account, sid: str, instead: Any = ()) -> None:
     """Take a statement out of the controller's policy."""
     document = json.loads(seed.document("controller-policy.json"))
     kept = [item for item in document["Statement"] if item["Sid"] != sid]
     assert len(kept) == len(document["Statement"]) - 1
     account.kit.client("iam").put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-controller",
-                                              PolicyDocument=json.dumps({**document, "Statement": kept}))
+                                              PolicyDocument=json.dumps({**document, "Statement": [*kept, *instead]}))
 
 
 class TestBoundary:
@@ -181,6 +188,11 @@ class TestCompute:
         monkeypatch.setattr(quotas, "VCPUS", 1.0)
         found = missing(account.look(compute.quota, REGION), "1 vCPUs, 0 in use, 2 for one m6i.large")
         assert "request-service-quota-increase" in found.remedy and "L-1216C47A" in found.remedy
+        monkeypatch.setattr(quotas, "VCPUS", 5.0)
+        launch = {"ImageId": IMAGE, "InstanceType": "m6i.xlarge", "MinCount": 1, "MaxCount": 1}
+        running = account.kit.client("ec2").run_instances(**launch)["Instances"][0]["InstanceId"]
+        account.kit.instance(running, "running")
+        missing(account.look(compute.quota, REGION), "5 vCPUs, 4 in use, 2 for one m6i.large")
 
     @pytest.mark.parametrize(("kind", "code"), [
         ("m6i.large", "L-1216C47A"), ("im4gn.large", "L-1216C47A"), ("t3.micro", "L-1216C47A"),

@@ -437,3 +437,16 @@ def test_records_are_listed_and_what_is_none_is_named(aws: Callable[[str], Any],
     assert numbers(within_days=0) == []
     assert run("request_records_info", bucket="artifacts")["unreadable"] == [
         "requests/0000000000000009.json", "requests/notes.txt"]
+
+
+def test_a_check_keeps_no_record_and_changes_nothing(run: Run, aws: Callable[..., Any]) -> None:
+    aws("s3").create_bucket(Bucket="records", CreateBucketConfiguration={"LocationConstraint": REGION})
+    spec = {"request_id": REQUEST, "caller": {"name": "me"}, "instance_type": "m6i.large", "time_limit_hours": None}
+    given = {"bucket": "records", "request_id": REQUEST, "holder": "me"}
+    for arguments in ({"state": "opened", "spec": spec}, {"state": "step", "step": "plan"}, {"state": "released"},
+                      {"state": "finished", "outcome": "failed"}):
+        told = run("request_record", check=True, **given, **arguments)
+        assert told["changed"] is False and not told.get("failed"), told
+    assert run("request_record", check=True, **given, state="opened", spec=spec)["record"]["state"] == "open"
+    assert "Contents" not in aws("s3").list_objects_v2(Bucket="records")
+    assert run("request_record", **given, state="opened", spec=spec)["changed"] is True
