@@ -12,8 +12,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from typing import IO
 
 from .findings import Scene
+from .journal import JournalEntry, JournalError, JournalFile
 from .logfiles import LogLine, logs, syslog_lines, zone_of
 from .model import Finding
 from .suspicion import reasons, worst
@@ -21,6 +23,7 @@ from .times import iso
 from .tree import Entry
 
 MANY_FAILURES = 10  # people mistype a password a few times, machines dozens of times
+COMMON_LINES = 5  # this many messages in both logs show that both were kept, by clocks that agree
 WITHIN = timedelta(hours=24)
 _FAILED = re.compile(r"sshd(?:-session)?\[\d+\]: "
                      r"(?:Failed (?:password|publickey|keyboard-interactive/pam) for (?:invalid user )?(\S*) from (\S+)"
@@ -29,6 +32,12 @@ _ACCEPTED = re.compile(r"sshd(?:-session)?\[\d+\]: Accepted (\S+) for (\S+) from
 _SUDO = re.compile(r"sudo(?:\[\d+\])?: +(\S+) : .*?COMMAND=(.*)")
 _TELLING = re.compile(r"new user|new group|add '|password changed|changed password|UID=0\b|to group")
 _ADDED = re.compile(r"(useradd|usermod|groupadd|gpasswd|passwd|chage)\[\d+\]: (.*)")
+
+# What may be of use in the journal, before it is known who said it.
+_WORTH_KEEPING = re.compile(r"^(?:Failed|Accepted|Invalid user) |COMMAND=|" + _TELLING.pattern)
+_SSHD = re.compile(r"sshd(?:-session)?")
+JOURNAL_LINES = 300_000
+JOURNAL_LIMIT = 4 << 30  # all files together; journald keeps no more by default
 
 RECORD = struct.Struct("<hxxi32s4s32s256shhiii16s20x")  # struct utmp of glibc on amd64, arm64 too
 USER_PROCESS = 7
@@ -51,6 +60,7 @@ def find(scene: Scene) -> Iterator[Finding]:
     zone = zone_of(scene.tree)
     lines = [line for entry in logs(scene.tree, "auth.log", "secure") for line in _relevant(
         syslog_lines(scene.tree, entry, zone))]
+    yield from _journal(scene, lines)
     lines.sort(key=lambda line: line.when)
     guessers: set[str] = set()
     yield from _guessing(scene, lines, guessers)
@@ -59,6 +69,78 @@ def find(scene: Scene) -> Iterator[Finding]:
     yield from _records(scene, guessers)
     yield from _lastlog(scene, guessers)
     yield from _emptied(scene)
+
+
+def _journal(scene: Scene, lines: list[LogLine]) -> Iterator[Finding]:
+    """Add what the journal alone holds to `lines`; findings about the journal itself."""
+    text: dict[str, set[int]] = defaultdict(set)
+    for line in lines:
+        text[line.message].update(range(int(line.when.timestamp()) - 2, int(line.when.timestamp()) + 3))
+    covered = (min(line.when for line in lines), max(line.when for line in lines)) if lines else None
+    both, missing = 0, []
+    for item in _journal_lines(scene):
+        if isinstance(item, Finding):
+            yield item
+        elif int(item.when.timestamp()) in text.get(item.message, ()):
+            both += 1  # said by the text log, too: counted once
+        else:
+            missing.append(item)
+            if len(missing) >= JOURNAL_LINES:
+                yield scene.finding(item.entry, "journal_unread", "log_unreadable", "low",
+                                    f"{JOURNAL_LINES} messages about logins were read; older ones were not")
+                break
+    gaps = [line for line in missing if covered and covered[0] < line.when < covered[1]]
+    if gaps and both >= COMMON_LINES:
+        yield scene.finding(lines[0].entry, "text_log_gaps", "log_tampering", "medium",
+                            f"{len(gaps)} messages about logins are in the journal, but not in the text log of the "
+                            f"same time, the first at {_at(gaps[0])}", gaps[0].raw)
+    lines += missing
+
+
+def _journal_lines(scene: Scene) -> Iterator[LogLine | Finding]:
+    """Messages of interest in all files of the journal, each as syslog would write it."""
+    files = [entry for _unused, entries in scene.tree.walk("/var/log/journal") for entry in entries
+             if entry.is_file and re.search(rb"\.journal~?$", entry.name)]
+    left = JOURNAL_LIMIT
+    for entry in sorted(files, key=lambda entry: -entry.info.st_mtime_ns):
+        stream = scene.tree.open(entry.path)
+        left -= entry.info.st_size
+        if stream is None or left < 0:
+            yield scene.finding(entry, "journal_unread", "log_unreadable", "info",
+                                "this file of the journal was not read" + (": there is too much of it" * (left < 0)))
+            continue
+        with stream:
+            yield from _journal_file(scene, entry, stream)
+
+
+def _journal_file(scene: Scene, entry: Entry, stream: IO[bytes]) -> Iterator[LogLine | Finding]:
+    forged: list[tuple[LogLine, JournalEntry] | None] = []  # the first, and how many
+    try:
+        file = JournalFile(stream, _WORTH_KEEPING.search)
+        for item in file:
+            message = f"{item.identifier}[{item.pid}]: {item.message}"
+            line = LogLine(item.when, message, entry, f"{item.when:%Y-%m-%dT%H:%M:%S.%fZ} {message}")
+            if not next(_relevant(iter([line])), None):
+                continue
+            if _SSHD.fullmatch(item.identifier) and item.uid:
+                # Anybody may write into the journal under any name, but not with another's user id.
+                forged.append((line, item) if not forged else None)
+            else:
+                yield line
+    except (JournalError, OSError) as error:
+        yield scene.finding(entry, "journal_unread", "log_unreadable", "low",
+                            f"this file of the journal could not be read: {error}")
+        return
+    if forged and forged[0]:
+        line, item = forged[0]
+        yield scene.finding(entry, "forged_message", "log_tampering", "medium",
+                            f"{len(forged)} messages about logins were sent under the name of the SSH server, which "
+                            f"runs as root, by other users: the first at {_at(line)} by {item.comm or 'a program'} "
+                            f"with user id {item.uid}", line.raw)
+    if file.damaged or file.given_up:
+        yield scene.finding(entry, "journal_damaged", "log_unreadable", "low",
+                            f"{file.damaged} places in this file of the journal are damaged and were skipped"
+                            f"{'; ' + file.given_up if file.given_up else ''}")
 
 
 def _relevant(lines: Iterator[LogLine]) -> Iterator[LogLine]:

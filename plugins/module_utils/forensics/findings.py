@@ -159,7 +159,7 @@ def collect(tree: Tree, say: Say) -> tuple[list[Finding], list[str]]:
     return ordered, failed
 
 
-TIMELESS = ("ssh_break_in", "login", "ssh_brute_force", "log_tampering")
+TIMELESS = ("ssh_break_in", "login", "ssh_brute_force", "log_tampering", "log_unreadable")
 
 
 def connect(found: list[Finding], break_ins: list[datetime]) -> None:
