@@ -21,17 +21,28 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from .ext_journal import JournalInodes, open_journal
-from .model import Artifacts, Partition
+from .model import Artifacts, Partition, clean_path
 from .steps import Say
 from .timeline import SLEUTHKIT_TYPES, Line, fls, parse_body_line
 from .times import iso
 from .tools import ToolError, environment
+from .xfs_deleted import XfsDeleted
 
 FILE_LIMIT = 64 << 20
 TOTAL_LIMIT = 1 << 30
 COUNT_LIMIT = 20_000
 NTFS_FIRST_FILE = 24  # MFT records below belong to the file system itself
-SUPPORTED = ("ext2", "ext3", "ext4", "ntfs", "vfat", "exfat")
+SUPPORTED = ("ext2", "ext3", "ext4", "ntfs", "vfat", "exfat", "xfs")
+# What an analyst must know who reads the list.
+LIMITS = {
+    "xfs": "XFS forgets the length of a deleted file, its mode, and mostly its name: content is given as whole blocks "
+           "without the zeros at the end, and may have gaps where blocks were used by another file in between. Files "
+           "of many extents, and inodes whose whole chunk was freed, are not found.",
+    "btrfs": "btrfs writes every change to another place and soon re-uses the old one: neither the tools here nor "
+             "btrfs' own list deleted files. Look into snapshots (subvolumes) on the same file system, which the "
+             "timeline lists, and carve the free space.",
+}
+NOT_READ = "no tool in this image reads deleted files of this file system"
 
 
 @dataclass
@@ -44,7 +55,7 @@ class Deleted:
     line: Line
     size: int = 0
     sha256: str | None = None
-    content: str = "none"  # recovered, partial, journal, none, too_large, reallocated, limit
+    content: str = "none"  # recovered, partial, journal, blocks, none, too_large, reallocated, limit
     member: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,16 +76,18 @@ def _number(inode: str) -> int | None:
 def recover_deleted(partition: Partition, artifacts: Artifacts, stem: str, say: Say) -> dict[str, Any]:
     """Write `.deleted.json` and `.deleted.tar.gz`; the numbers of names, orphans and recovered files."""
     if partition.type not in SUPPORTED:
-        artifacts.write_json(f"{stem}.deleted.json", {"supported": False, "type": partition.type, "files": []})
+        artifacts.write_json(f"{stem}.deleted.json", {"supported": False, "type": partition.type,
+                                                      "limits": LIMITS.get(partition.type, NOT_READ), "files": []})
         with artifacts.create(f"{stem}.deleted.tar.gz") as target, _archive(target):
             pass
         return {"supported": False, "deleted": 0, "recovered": 0}
     files: list[Deleted] = []
     journal = open_journal(partition) if partition.type in ("ext3", "ext4") else None
+    xfs = XfsDeleted(partition) if partition.type == "xfs" else None
     total = 0
     truncated = False
     with artifacts.create(f"{stem}.deleted.tar.gz") as target, _archive(target) as archive:
-        for item in deleted_entries(partition):
+        for item in xfs_entries(xfs) if xfs else deleted_entries(partition):
             if len(files) >= COUNT_LIMIT:
                 truncated = True
                 break
@@ -82,12 +95,13 @@ def recover_deleted(partition: Partition, artifacts: Artifacts, stem: str, say: 
                 if total >= TOTAL_LIMIT:
                     item.content, truncated = "limit", True
                 else:
-                    total += _recover(partition, item, archive, journal)
+                    total += _recover(partition, item, archive, journal, xfs)
             files.append(item)
             say(f"{len(files):,} deleted entries, {total >> 20} MiB recovered")
     recovered = sum(1 for item in files if item.member)
     artifacts.write_json(f"{stem}.deleted.json", {
         "supported": True, "type": partition.type, "truncated": truncated,
+        **({"limits": LIMITS[partition.type], "unreadable": xfs.unreadable} if xfs else {}),
         "files": [item.as_dict() for item in files]})
     return {"supported": True, "deleted": len(files), "named": sum(1 for item in files if item.name_known),
             "orphans": sum(1 for item in files if not item.name_known), "recovered": recovered, "bytes": total}
@@ -132,6 +146,13 @@ def deleted_entries(partition: Partition) -> Iterator[Deleted]:
             yield item
 
 
+def xfs_entries(xfs: XfsDeleted) -> Iterator[Deleted]:
+    """Freed inodes of XFS, and removed names whose inode is in use again."""
+    for path, name_known, reallocated, line in xfs.lines():
+        line.path = clean_path(path)
+        yield Deleted(line.path, name_known, reallocated, line, size=line.size)
+
+
 def _no_file(path: str, line: Line) -> bool:
     """NTFS: the name attribute that fls lists beside each file, and records that are reserved and were never used."""
     return path.endswith(" ($FILE_NAME)") or ((_number(line.inode) or 0) < NTFS_FIRST_FILE and line.size == 0)
@@ -144,7 +165,8 @@ def _strip_flag(path: str) -> tuple[str, bool]:
     return path, False
 
 
-def _recover(partition: Partition, item: Deleted, archive: tarfile.TarFile, journal: JournalInodes | None) -> int:
+def _recover(partition: Partition, item: Deleted, archive: tarfile.TarFile, journal: JournalInodes | None,
+             xfs: XfsDeleted | None) -> int:
     """Put a file's content into the archive and note what came of it; the number of bytes."""
     inode = _number(item.line.inode)
     if item.reallocated or not inode:
@@ -152,7 +174,13 @@ def _recover(partition: Partition, item: Deleted, archive: tarfile.TarFile, jour
         return 0
     data: bytes | None = None
     origin = "recovered"
-    if item.line.size > 0:
+    if xfs is not None:
+        data, origin = xfs.content(inode, FILE_LIMIT)
+        if data is None:
+            item.content = origin if origin != "blocks" else "none"
+            return 0
+        item.size = len(data)
+    elif item.line.size > 0:
         data = _icat(partition, item.line.inode)
     elif journal is not None:
         # The kernel clears size and block list on deletion; an older copy of the inode may still be in the journal.

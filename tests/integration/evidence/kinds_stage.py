@@ -49,18 +49,24 @@ def linux(root: Path) -> None:
 
 
 def fill(image: Path, kind: str, content: Callable[[Path], None]) -> None:
-    """Mount for writing, put content there, and delete two files that were on the disk already."""
+    """Mount for writing, put content there, and delete two files that were on the disk before."""
     point = image.parent / "fill"
     point.mkdir(exist_ok=True)
     loop = sh("losetup", "--find", "--show", str(image)).strip()
     try:
         sh("blockdev", "--setrw", loop)
-        sh("mount", "-t", "ntfs-3g" if kind == "ntfs" else kind, loop, str(point))
+        mount = ("mount", "-t", "ntfs-3g" if kind == "ntfs" else kind, loop, str(point))
+        sh(*mount)
         content(point)
         (point / "gone").mkdir()
+        for number in range(60):  # more than XFS keeps in the inode of the folder
+            (point / "gone" / f"a file with a longer name {number}").write_text("stays")
         for name, data in GONE.items():
             (point / "gone" / name).write_bytes(data)
         sh("sync", "--file-system", str(point))
+        if kind == "xfs":  # which writes inodes to their places late
+            sh("umount", str(point))
+            sh(*mount)
         for name in GONE:
             (point / "gone" / name).unlink()
         sh("umount", str(point))
@@ -125,6 +131,7 @@ def play(work: Path) -> dict[str, Any]:
         stem = settings.evidence.stem(partition)
         found = result[partition.type]
         found["after"] = sha256(images[partition.type])
+        found["image"] = str(images[partition.type])
         found["mounted"] = partition.mounted
         found["preset"] = presets[partition.type]
         found["timeline"] = [line.split("|")[1] for line in (out / f"{stem}.bodyfile").read_text().splitlines()]

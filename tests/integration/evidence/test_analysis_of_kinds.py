@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -72,10 +73,45 @@ def test_a_partition_without_a_driver_is_read_from_the_device(run: dict[str, Any
     assert run["kinds"]["vfat"]["yara"]["files"] == 1
 
 
-@pytest.mark.parametrize("kind", ["ntfs", "vfat", "ext4"])
+@pytest.mark.parametrize("kind", ["ntfs", "vfat", "ext4", "xfs"])
 def test_deleted_content_comes_back(run: dict[str, Any], kind: str) -> None:
     listed = run["kinds"][kind]["deleted"]["files"]
     assert {item["sha256"] for item in listed if item["sha256"]} >= CONTENT
     if kind != "ext4":  # ext4 clears the name's inode number; FAT overwrites the first letter
         assert {item["path"].rsplit("/", 1)[-1][1:] for item in listed} >= {"mall.txt", "ropper.bin"}
     assert not [item for item in listed if "$FILE_NAME" in item["path"]]
+
+
+def test_deleted_files_of_xfs_have_times_and_say_what_they_are(run: dict[str, Any]) -> None:
+    """XFS keeps neither length nor mode: the content is that of whole blocks."""
+    report = run["kinds"]["xfs"]["deleted"]
+    by_name = {item["path"]: item for item in report["files"]}
+    assert by_name["/gone/dropper.bin"]["size"] == len(GONE["dropper.bin"])
+    assert {by_name[f"/gone/{name}"]["content"] for name in GONE} == {"blocks"}
+    assert set(by_name["/gone/small.txt"]["times"]) == {"m", "a", "c", "b"}
+    assert "whole blocks" in report["limits"] and report["unreadable"] == 0
+
+
+def test_btrfs_says_why_nothing_is_listed(run: dict[str, Any]) -> None:
+    report = run["kinds"]["btrfs"]["deleted"]
+    assert report["supported"] is False and report["files"] == [] and "snapshots" in report["limits"]
+
+
+def test_a_damaged_xfs_breaks_nothing(run: dict[str, Any], tmp_path: Path) -> None:
+    from ansible_collections.dfir.aws.plugins.module_utils.forensics import deleted
+    from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Partition
+
+    original, image = Path(run["kinds"]["xfs"]["image"]), tmp_path / "xfs.img"
+    with original.open("rb") as stream:
+        used = [offset for offset in range(4096, original.stat().st_size, 4096)
+                if stream.seek(offset) and any(stream.read(4096))]
+    chance = random.Random(5)
+    for number in range(12):
+        subprocess.run(["cp", "--sparse=always", original, image], check=True)
+        with image.open("r+b") as target:
+            for _ in range(300):
+                target.seek(chance.choice(used) + chance.randrange(4096))
+                target.write(chance.randbytes(chance.choice((1, 4, 8))))
+        partition = Partition(1, str(image), "xfs", "filesystem", 1, False, None, None, None)
+        counts = deleted.recover_deleted(partition, Artifacts(tmp_path / str(number)), "v", lambda text: None)
+        assert counts["supported"]

@@ -8,14 +8,16 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import random
 import re
 import shutil
+import struct
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.dfir.aws.plugins.module_utils.forensics import deleted, timeline
+from ansible_collections.dfir.aws.plugins.module_utils.forensics import deleted, timeline, xfs_deleted
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Partition
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.steps import StepError
 
@@ -171,7 +173,7 @@ def test_content_comes_back_from_the_journal_when_the_inode_was_cleared(ext4: Pa
 
 def test_deleted_is_honest_about_what_it_cannot_read(tmp_path: Path) -> None:
     artifacts = Artifacts(tmp_path)
-    counts = deleted.recover_deleted(partition("/dev/null", "xfs"), artifacts, "v", quiet)
+    counts = deleted.recover_deleted(partition("/dev/null", "btrfs"), artifacts, "v", quiet)
     assert counts["supported"] is False
     assert '"supported": false' in (tmp_path / "v.deleted.json").read_text()
     with tarfile.open(tmp_path / "v.deleted.tar.gz") as archive:
@@ -183,3 +185,31 @@ def test_deleted_is_honest_about_what_it_cannot_read(tmp_path: Path) -> None:
 def test_archive_members_stay_below_their_folder(path: str) -> None:
     name = deleted.member_name(path, 7, True)
     assert re.fullmatch(r"files(/[A-Za-z0-9._@%+=,-]+)*(\.7)?", name) and "/../" not in f"/{name}/" and len(name) < 1000
+
+
+def entry(number: int, name: bytes, place: int) -> bytes:
+    size = (8 + 1 + len(name) + 1 + 2 + 7) & ~7
+    data = struct.pack(">QB", number, len(name)) + name + b"\1"
+    return data.ljust(size - 2, b"\0") + struct.pack(">H", place)
+
+
+def test_names_of_removed_folder_entries_of_xfs() -> None:
+    """Of a stretch of removed entries the first loses half its number, the last its tag; all keep their names."""
+    block = bytearray(b"XDD3" + bytes(60))
+    for number, name in ((1 << 33 | 7, b"kept"), (1 << 33 | 8, b"first"), (9, b"second name"), (10, b"last")):
+        block += entry(number, name, len(block))
+    start, end = 64 + 16, len(block)
+    struct.pack_into(">HH", block, start, 0xFFFF, end - start)
+    struct.pack_into(">H", block, end - 2, start)
+    block += struct.pack(">HH", 0xFFFF, 4096 - end) + bytes(4096 - end - 4)
+    assert list(xfs_deleted.removed(bytes(block), has_type=True)) == [(8, "first"), (9, "second name"), (10, "last")]
+
+
+@pytest.mark.parametrize("magic", [b"XDB3", b"XD2B", b"XDD3", b"XD2D", b"none"])
+def test_any_block_of_a_folder_ends_in_no_error(magic: bytes) -> None:
+    chance = random.Random(3)
+    for _ in range(300):
+        block = bytearray(magic + chance.randbytes(1020))
+        for _ in range(20):
+            struct.pack_into(">HH", block, chance.randrange(0, 1016, 8), 0xFFFF, chance.randrange(0, 512, 8))
+        list(xfs_deleted.removed(bytes(block), has_type=True))
