@@ -92,6 +92,23 @@ class SegmentSink:
         """Blocks a segment."""
         return self._span
 
+    @property
+    def name(self) -> str:
+        """Where the image lies, for people."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def save_manifest(self, path: Path) -> None:
+        """Download the manifest of a finished image."""
+        found = self._call("get_object", Key=self.prefix + MANIFEST_NAME)
+        if not found:
+            raise BadInput(f"{self.name} holds no finished image: there is no manifest.")
+        try:
+            with path.open("wb") as file:
+                while data := found["Body"].read(1 << 20):
+                    file.write(data)
+        except Exception as error:  # urllib3's and botocore's own, of a stream that ends; the disk's
+            raise SinkError(f"The manifest of {self.name} could not be fetched: {error}.") from error
+
     def look_back(self, identity: Identity) -> None:
         """Read a finished image: no `begin`, nothing is written."""
         self._identity, self._look = identity, True

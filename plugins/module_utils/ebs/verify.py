@@ -9,10 +9,7 @@ everything else must be zeros, and the digests of the whole image are computed a
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -20,19 +17,17 @@ from pathlib import Path
 
 from .blocks import BLOCK_SIZE, image_size
 from .client import EbsClient
-from .errors import BadInput, Cancelled, SegmentError
+from .errors import BadInput, Cancelled
 from .fetch import Fetcher, Want
 from .files import flush_to_disk, publish
 from .listing import Listing
 from .manifest import Manifest, utc_now
 from .progress import Meter, Progress
-from .s3 import SegmentSink
-from .sinks import data_ranges, read_at
+from .sources import ImageSource, RawSource, SegmentSource, SegmentStore
 from .version import __version__
 from .wholehash import KINDS, WholeHash
 
 _NAMED = 1000  # differing blocks that a record names; the rest is counted
-_ZERO_BLOCK = bytes(BLOCK_SIZE)
 
 Tell = Callable[[Progress], None]
 
@@ -91,86 +86,63 @@ def _begin(what: str, manifest: Manifest) -> Verification:
     return Verification(what, manifest.identity.snapshot_id, outcome.linear_sha256)
 
 
-def verify_image(
-    path: Path | str, manifest_path: Path | str, *, stop: Callable[[], bool] | None = None, tell: Tell | None = None
+def verify_source(
+    source: ImageSource,
+    manifest_path: Path | str,
+    *,
+    whole: bool = True,
+    stop: Callable[[], bool] | None = None,
+    tell: Tell | None = None,
 ) -> Verification:
-    """Read a raw image or device back; digests of the whole image are compared where the manifest has them."""
-    path, asked = Path(path), stop or (lambda: False)
+    """Read an image back; with `whole` the digests of the whole image are compared where the manifest has them."""
+    asked = stop or (lambda: False)
 
     def pause() -> None:
         if asked():
             raise Cancelled("The verification was cancelled.")
 
-    with Manifest(manifest_path) as manifest, _opened(path) as fd:
-        record, size = _begin(str(path), manifest), image_size(manifest.identity.volume_gib)
-        there = os.lseek(fd, 0, os.SEEK_END)
-        if there < size or (there > size and path.is_file()):
-            record.notes.append(f"The image has {there} bytes instead of {size}.")
-            return record.end()
-        whole = WholeHash([kind for kind in KINDS if getattr(manifest.done, f"image_{kind}")])
+    with Manifest(manifest_path) as manifest:
+        record, size = _begin(source.name, manifest), image_size(manifest.identity.volume_gib)
+        kinds = [kind for kind in KINDS if whole and getattr(manifest.done, f"image_{kind}")]
+        digests = WholeHash(kinds)
         meter = Meter(tell, size, len(manifest), lambda: 0)
         meter.phase = "verifying"
-        buffer, place = memoryview(bytearray(BLOCK_SIZE)), 0
-        for index, digest in manifest.records():
-            _expect_zeros(fd, place, index * BLOCK_SIZE, record, pause)
-            if not read_at(fd, index * BLOCK_SIZE, buffer, path) or hashlib.sha256(buffer).digest() != digest:
-                record.differs(index)
-            whole.block(index, buffer, pause)
-            place = (index + 1) * BLOCK_SIZE
+        for block in source.blocks(manifest, record, pause):
+            digests.block(block.index, block.data, pause)
             record.blocks += 1
-            pause()
             if meter.is_due():
-                meter.tell(place, record.blocks, 0)
-        _expect_zeros(fd, place, size, record, pause)
-        whole.zeros(size, pause)
-        for kind in KINDS:
-            setattr(record, f"image_{kind}", whole.hex(kind))
-            stated = getattr(manifest.done, f"image_{kind}")
-            if stated and stated != whole.hex(kind):
-                record.notes.append(f"The {kind} of the whole image is {whole.hex(kind)}, the manifest says {stated}.")
+                meter.tell((block.index + 1) * BLOCK_SIZE, record.blocks, 0)
+        if record.notes:
+            return record.end()
+        digests.zeros(size, pause)
+        for kind in kinds:
+            setattr(record, f"image_{kind}", digests.hex(kind))
+            found, stated = digests.hex(kind), getattr(manifest.done, f"image_{kind}")
+            if stated != found:
+                record.notes.append(f"The {kind} of the whole image is {found}, the manifest says {stated}.")
         return record.end()
 
 
-def verify_segments(sink: SegmentSink, manifest_path: Path | str, *, tell: Tell | None = None) -> Verification:
-    """Read the segments of a finished image in a bucket back."""
-    with Manifest(manifest_path) as manifest:
-        record = _begin(f"s3://{sink.bucket}/{sink.prefix}", manifest)
-        sink.look_back(manifest.identity)
-        meter = Meter(tell, image_size(manifest.identity.volume_gib), len(manifest), lambda: 0)
-        meter.phase = "verifying"
-        buffer = memoryview(bytearray(BLOCK_SIZE))
-        numbers: Iterator[int] = iter(sink.numbers())
-        number, left = next(numbers, None), set[int]()
-        for index, digest in manifest.records():
-            while number is not None and number <= index // sink.span:
-                for extra in left:
-                    record.surprises(extra)
-                left = _indexes(sink, number, record)
-                number = next(numbers, None)
-            record.blocks += 1
-            left.discard(index)
-            try:
-                good = sink.read(index, buffer) and hashlib.sha256(buffer).digest() == digest
-            except SegmentError:
-                good = False
-            if not good:
-                record.differs(index)
-            if meter.is_due():
-                meter.tell((index + 1) * BLOCK_SIZE, record.blocks, 0)
-        while number is not None:
-            left |= _indexes(sink, number, record)
-            number = next(numbers, None)
-        for extra in left:
-            record.surprises(extra)
-        return record.end()
-
-
-def _indexes(sink: SegmentSink, number: int, record: Verification) -> set[int]:
+def verify_image(
+    path: Path | str, manifest_path: Path | str, *, stop: Callable[[], bool] | None = None, tell: Tell | None = None
+) -> Verification:
+    """Read a raw image or device back."""
+    source = RawSource(path)
     try:
-        return sink.indexes(number)
-    except SegmentError as error:
-        record.notes.append(str(error))
-        return set()
+        return verify_source(source, manifest_path, stop=stop, tell=tell)
+    finally:
+        source.close()
+
+
+def verify_segments(
+    store: SegmentStore,
+    manifest_path: Path | str,
+    *,
+    stop: Callable[[], bool] | None = None,
+    tell: Tell | None = None,
+) -> Verification:
+    """Read the segments of a finished image back: block by block, which says all that a digest over them would."""
+    return verify_source(SegmentSource(store), manifest_path, whole=False, stop=stop, tell=tell)
 
 
 def verify_against_aws(
@@ -222,27 +194,3 @@ def _compare_lists(
     while known is not None:
         record.differs(known[0])
         known = next(records, None)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    except OSError as error:
-        raise BadInput(f"The image {path} cannot be read: {error.strerror}.") from error
-    try:
-        if hasattr(os, "posix_fadvise"):
-            with contextlib.suppress(OSError):  # from the disk, where the system lets go of what it has in memory
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _expect_zeros(fd: int, start: int, end: int, record: Verification, pause: Callable[[], None]) -> None:
-    """Note every block between two places that is not zeros."""
-    for first, last in data_ranges(fd, start, end):
-        for place in range(first - first % BLOCK_SIZE, last, BLOCK_SIZE):
-            if os.pread(fd, BLOCK_SIZE, place) != _ZERO_BLOCK:
-                record.surprises(place // BLOCK_SIZE)
-            pause()
