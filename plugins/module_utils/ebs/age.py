@@ -134,7 +134,7 @@ def encrypt(pieces: Iterator[bytes], put: Callable[[bytes], None], to: Sequence[
     reader, writer = _Reader(pieces), _Writer(put)
     try:
         pyrage.encrypt_io(reader, writer, list(to))
-    except pyrage.EncryptError as error:
+    except (pyrage.EncryptError, OSError) as error:
         raise _cause(reader, writer) or EngineError(f"It could not be encrypted: {error}.") from error
 
 
@@ -144,7 +144,7 @@ def decrypt(source: io.BufferedIOBase, put: Callable[[bytes], None], with_: Sequ
     reader, writer = _Reader(iter(lambda: source.read(1 << 16), b"")), _Writer(put)
     try:
         pyrage.decrypt_io(reader, writer, list(with_))
-    except pyrage.DecryptError as error:
+    except (pyrage.DecryptError, OSError) as error:  # a bad chunk comes as OSError
         cause = _cause(reader, writer)
         if cause is not None:
             raise cause from error

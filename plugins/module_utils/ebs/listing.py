@@ -110,3 +110,13 @@ class Listing:
         if not self._fresh or self._fresh[0][0] != index:
             raise ProtocolError(f"Block {index} is no longer in the list of blocks of {self.snapshot_id}.")
         return self._fresh[0][1]
+
+
+def listed_indexes(client: EbsClient, snapshot_id: str) -> Iterator[int]:
+    """The indexes of the written blocks, ascending."""
+    listing = Listing(client, snapshot_id)
+    try:
+        for index, _token in listing.stream():
+            yield index
+    finally:
+        listing.close()

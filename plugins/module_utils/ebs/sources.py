@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,3 +233,34 @@ def stored_span(manifest: Manifest) -> int:
         if sink.get("kind") == "s3-segments" and isinstance(sink.get("span"), int):
             return int(sink["span"])
     return SPAN
+
+
+def open_segments(place: str, client: Any = None) -> SegmentStore:
+    """Segments in a folder, or at `s3://bucket/<case>/<snapshot>/image/` (`client`: boto3's, for S3).
+
+    How many blocks a segment has is read from their manifest.
+    """
+    if not place.startswith("s3://"):
+        folder = SegmentFolder(place)
+        folder.span = _span_of(folder)
+        return folder
+    from .s3 import SegmentSink
+
+    bucket, _, prefix = place[len("s3://") :].partition("/")
+    if not bucket or not prefix.strip("/"):
+        raise BadInput(f"{place}: s3://bucket/<case>/<snapshot>/image/ is what an image in a bucket is called.")
+    prefix = f"{prefix.rstrip('/')}/"
+    sink = SegmentSink(client, bucket, prefix)
+    span = _span_of(sink)
+    if span == sink.span:
+        return sink
+    sink.close()
+    return SegmentSink(client, bucket, prefix, span=span)
+
+
+def _span_of(store: SegmentStore) -> int:
+    with tempfile.TemporaryDirectory(prefix="dfir-ebs-") as folder:
+        path = Path(folder) / MANIFEST_NAME
+        store.save_manifest(path)
+        with Manifest(path) as manifest:
+            return stored_span(manifest)
