@@ -23,6 +23,7 @@ def find(scene: Scene) -> Iterator[Finding]:
     yield from _sshd(scene)
     yield from _names(scene)
     yield from _altered(scene)
+    yield from _without_packages(scene)
 
 
 def _preload(scene: Scene) -> Iterator[Finding]:
@@ -150,3 +151,11 @@ def _altered(scene: Scene) -> Iterator[Finding]:
         if program and scene.packages.altered(entry.path):
             yield scene.finding(entry, "altered_package_file", "altered_package_file", "high",
                                 "its content is not what its package brought", digest=True)
+
+
+def _without_packages(scene: Scene) -> Iterator[Finding]:
+    """Without a package database, nobody can say which file belongs to the system: the analyst must know."""
+    if scene.accounts and (scene.packages.problem or not scene.packages.known):
+        why = scene.packages.problem or "there is no list of packages of dpkg or rpm"
+        yield scene.finding(scene.tree.lookup("/etc/passwd"), "packages_unknown", "package_database", "low",
+                            f"{why}; which files no package brought, or were altered since, is therefore not told")

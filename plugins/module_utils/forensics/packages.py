@@ -8,18 +8,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from .rpm_database import RpmError, rpm_files
 from .tree import Tree
 
+ALGORITHMS = {32: "md5", 40: "sha1", 64: "sha256", 96: "sha384", 128: "sha512"}
 INFO = "/var/lib/dpkg/info"
 _USR_MERGED = (b"/bin/", b"/sbin/", b"/lib/", b"/lib32/", b"/lib64/", b"/libx32/")
 
 
 class Packages:
-    """dpkg's lists, from the evidence. An intruder can change them: only a mismatch tells something."""
+    """The lists of dpkg and rpm, from the evidence. An intruder can change them: only a mismatch tells something.
+
+    `problem` says why a database that is there could not be read.
+    """
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
-        self.md5: dict[bytes, str] = {}
+        self.digests: dict[bytes, str] = {}
+        self.problem = ""
         self.conffiles: set[bytes] = set()
         self.owned: set[bytes] = set()
         self.diverted: set[bytes] = set()
@@ -32,7 +38,7 @@ class Packages:
                 for line in (tree.read(entry.path) or b"").split(b"\n"):
                     digest, _unused, name = line.partition(b"  ")
                     if name and len(digest) == 32:
-                        self.md5[self.normal(b"/" + name.lstrip(b"/"))] = digest.decode("ascii", "replace")
+                        self.digests[self.normal(b"/" + name.lstrip(b"/"))] = digest.decode("ascii", "replace")
             elif entry.name.endswith(b".conffiles"):
                 self.conffiles.update(self.normal(line.split(b" ")[-1])
                                       for line in (tree.read(entry.path) or b"").split(b"\n") if line)
@@ -41,7 +47,23 @@ class Packages:
             self.diverted.update((self.normal(original), self.normal(moved)))
             if self.normal(original) in self.owned:
                 self.owned.add(self.normal(moved))
+        self._rpm()
         self.owned.update(self.conffiles)
+
+    def _rpm(self) -> None:
+        """Take rpm's list in, whole or not at all: half a list would call the other half foreign."""
+        try:
+            files = list(rpm_files(self.tree))
+        except (RpmError, OSError) as error:
+            self.problem = f"the rpm database could not be read: {error}"
+            return
+        for file in files:
+            path = self.normal(file.path)
+            self.owned.add(path)
+            if file.configuration:
+                self.conffiles.add(path)
+            if len(file.digest) in ALGORITHMS:
+                self.digests[path] = file.digest
 
     @property
     def known(self) -> bool:
@@ -63,13 +85,13 @@ class Packages:
     def altered(self, path: bytes) -> bool | None:
         """Whether a package's file has another content than the package brought; None when that cannot be said."""
         normal = self.normal(path)
-        expected = self.md5.get(normal)
+        expected = self.digests.get(normal)
         if expected is None or normal in self.conffiles or normal in self.diverted:
             return None
         stream = self.tree.open(path)
         if stream is None:
             return None
-        digest = hashlib.md5(usedforsecurity=False)
+        digest = hashlib.new(ALGORITHMS[len(expected)], usedforsecurity=False)
         with stream:
             try:
                 while chunk := stream.read(1 << 20):
@@ -80,4 +102,4 @@ class Packages:
 
     def verifiable(self) -> Iterator[bytes]:
         """Files of packages whose content is known."""
-        yield from self.md5
+        yield from self.digests
