@@ -328,4 +328,4 @@ def test_a_storm_of_faults_never_gives_a_wrong_image(tmp_path: Path, seed: int) 
 
 def test_a_storm_that_is_too_much_fails_with_its_cause(tmp_path: Path) -> None:
     weather = storm(tmp_path, faults=10_000, blocks=60, seed=3, attempts=4)
-    assert weather.right and "the run failed: Block" in weather.verdict, weather
+    assert weather.right and "the run failed: " in weather.verdict and "the last cause" in weather.verdict, weather
