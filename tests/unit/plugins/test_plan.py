@@ -31,6 +31,17 @@ LOOKED = {"image": {"image_id": "ami-1", "root_volume_gib": 8},
           "instance_type": {"name": "m6i.large", "vcpus": 2, "memory_mib": 8192, "architectures": ["x86_64"]}}
 
 
+def test_check_mode_ends_in_one_place() -> None:
+    """Whoever asks for check mode anywhere else takes part in deciding where it ends."""
+    root = FOLDER.parents[1]
+    files = [path for folder in ("playbooks", "roles") for path in (root / folder).rglob("*.yml")]
+    asking = {path.relative_to(root).as_posix() for path in files
+              if "ansible_check_mode" in path.read_text(encoding="utf-8")}
+    assert asking == {"playbooks/analyze_request.yml", "roles/plan/tasks/main.yml", "roles/plan/tasks/make.yml"}
+    for name in asking - {"playbooks/analyze_request.yml"}:
+        assert "not ansible_check_mode" not in (root / name).read_text(encoding="utf-8")
+
+
 def host(request: dict[str, Any], volume: int, kind: str, vcpus: int) -> dict[str, Any]:
     """The host as role analysis_host would launch it, by that role's own filters."""
     looked = {**LOOKED, "instance_type": {**LOOKED["instance_type"], "name": kind, "vcpus": vcpus}}
