@@ -10,7 +10,10 @@ import shutil
 import sqlite3
 import subprocess
 import time
+import zlib
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ DEVICE_TYPES = ("ext2", "ext3", "ext4", "xfs", "ntfs", "vfat")
 ALSO = {"linux": "linux,text/apache_access,text/viminfo,text/postgresql",
         "win7": "win7,text/winiis,windefender_history"}
 FILTERS = SHARE / "plaso"
+LOST_WORKER = b"Unable to create worker process"
 PRESETS = ("linux", "win7")
 SMALL = 1 << 30
 
@@ -47,50 +51,83 @@ def run_plaso(partition: Partition, artifacts: Artifacts, stem: str, work: Path,
     source = partition.device if partition.type in DEVICE_TYPES else partition.mount_point
     if not source:
         raise StepError("not_mounted", "plaso cannot read this file system from the device, and it is not mounted")
+    chosen, paths = choose(partition, preset, scope)
+    options = ["--parsers", ALSO.get(chosen, chosen)]
+    if paths is not None and paths.exists():
+        options += ["--file_filter", str(paths)]
+    tries = [_extract(source, options, work / "first", workers, say)]
+    if not tries[0].sound:
+        # On a busy host plaso gives workers up that are slow to start, goes on without them and ends with 0: nothing is
+        # read then, and nothing says so but its log. A single process has no workers to lose.
+        say("once more, in a single process")
+        tries.append(_extract(source, options, work / "second", 1, say))
+    _activity(artifacts, f"{stem}.activity", tries)
+    last = tries[-1]
+    if not last.sound:
+        words = last.said.strip().splitlines()
+        raise ToolError(f"log2timeline ended with exit code {last.code}: "
+                        f"{clean(words[-1], 300) if words else 'no message'}")
+    counts = {"preset": chosen if chosen in PRESETS else "custom", **count(last.storage)}
+    artifacts.adopt(last.storage, f"{stem}.plaso")
+    shutil.rmtree(work, ignore_errors=True)
+    return counts
+
+
+@dataclass
+class _Try:
+    """One run of log2timeline."""
+
+    command: list[str]
+    storage: Path
+    log: Path
+    code: int
+    seconds: float
+    said: str
+
+    @property
+    def sound(self) -> bool:
+        """Whether it ended well and kept its workers."""
+        return self.code == 0 and self.storage.exists() and not any(LOST_WORKER in line for line in self.lines())
+
+    def lines(self) -> Iterator[bytes]:
+        """plaso's own log."""
+        try:
+            with gzip.open(self.log, "rb") as stream:
+                yield from stream
+        except FileNotFoundError:
+            return
+        except (OSError, EOFError, zlib.error):
+            yield b"(plaso's log is incomplete)\n"
+
+
+def _extract(source: str, options: list[str], work: Path, workers: int, say: Say) -> _Try:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    chosen, paths = choose(partition, preset, scope)
-    storage, log = work / "store.plaso", work / "log.gz"
+    storage, log, output = work / "store.plaso", work / "log.gz", work / "output.txt"
     command = [script("log2timeline"), "--status_view", "none", "--unattended", "--quiet", "--partitions", "all",
-               "--volumes", "all", "--vss_stores", "none", "--hashers", "none", "--parsers", ALSO.get(chosen, chosen),
-               "--storage_file", str(storage), "--temporary_directory", str(work), "--logfile", str(log)]
-    command += ["--single_process"] if workers < 2 else ["--workers", str(workers)]
-    if paths is not None and paths.exists():
-        command += ["--file_filter", str(paths)]
+               "--volumes", "all", "--vss_stores", "none", "--hashers", "none", *options, "--storage_file",
+               str(storage), "--temporary_directory", str(work), "--logfile", str(log)]
+    command += [*(["--single_process"] if workers < 2 else ["--workers", str(workers)]), source]
     started = time.monotonic()
-    output = work / "output.txt"
     with output.open("wb") as words:
-        process = subprocess.Popen([*command, source], stdout=words, stderr=subprocess.STDOUT, cwd=work,
+        process = subprocess.Popen(command, stdout=words, stderr=subprocess.STDOUT, cwd=work,
                                    env={**environment(), "HOME": str(work)}, stdin=subprocess.DEVNULL)
         while process.poll() is None:
             time.sleep(0.5)
             size = storage.stat().st_size if storage.exists() else 0
             say(f"storage {size / 1e6:.1f} MB")
-    said = output.read_text(encoding="utf-8", errors="replace")
-    _activity(artifacts, f"{stem}.activity", command, source, process.returncode, started, said, log)
-    if process.returncode != 0 or not storage.exists():
-        last = said.strip().splitlines()
-        raise ToolError(f"log2timeline ended with exit code {process.returncode}: "
-                        f"{clean(last[-1], 300) if last else 'no message'}")
-    counts = {"preset": chosen if chosen in PRESETS else "custom", **count(storage)}
-    artifacts.adopt(storage, f"{stem}.plaso")
-    shutil.rmtree(work, ignore_errors=True)
-    return counts
+    return _Try(command, storage, log, process.returncode, time.monotonic() - started,
+                output.read_text(encoding="utf-8", errors="replace"))
 
 
-def _activity(artifacts: Artifacts, name: str, command: list[str], source: str, code: int, started: float, said: str,
-              log: Path) -> None:
+def _activity(artifacts: Artifacts, name: str, tries: list[_Try]) -> None:
     """What was run, what it answered, and plaso's own log."""
-    head = (f"command: {' '.join([*command, source])}\nexit code: {code}\n"
-            f"seconds: {time.monotonic() - started:.1f}\n\n{said}\n")
     with artifacts.create(name) as stream:
-        stream.write(head.encode("utf-8", "replace"))
-        if log.exists():
-            try:
-                with gzip.open(log, "rb") as lines:
-                    shutil.copyfileobj(lines, stream)
-            except (OSError, EOFError):
-                stream.write(b"(plaso's log is incomplete)\n")
+        for one in tries:
+            head = (f"command: {' '.join(one.command)}\nexit code: {one.code}\nseconds: {one.seconds:.1f}\n\n"
+                    f"{one.said}\n")
+            stream.write(head.encode("utf-8", "replace"))
+            stream.writelines(one.lines())
 
 
 def count(storage: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,46 @@ def test_plaso_reads_windows_as_windows(kind: str, size: int, preset: str, scope
     chosen, paths = plaso_run.choose(partition, preset, scope)
     assert (chosen, paths.name if paths else None) == expected
     assert paths is None or (IMAGE / "plaso" / paths.name).is_file()
+
+
+FAKE_PLASO = """#!/bin/sh
+echo "$@" >> {calls}
+while [ $# -gt 1 ]; do
+  case $1 in --storage_file) store=$2;; --logfile) log=$2;; --single_process) single=1;; esac
+  shift
+done
+sqlite() {{ {python} -c "import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute('CREATE TABLE event (i)'); \
+[d.execute('INSERT INTO event VALUES (1)') for _ in range(int(sys.argv[2]))]; d.commit()" "$@"; }}
+[ -n "$single" ] && {{ sqlite "$store" 5; echo fine | gzip > "$log"; exit {single_code}; }}
+sqlite "$store" 0
+echo "[ERROR] <extraction_engine> Unable to create worker process: 0" | gzip > "$log"
+exit 0
+"""
+
+
+@pytest.mark.parametrize("single_code", [0, 1])
+def test_plaso_that_lost_its_workers_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                   single_code: int) -> None:
+    """Seen on a busy host: no event, exit code 0. A script stands in for plaso, which does not do it at will."""
+    fake = tmp_path / "log2timeline"
+    fake.write_text(FAKE_PLASO.format(calls=tmp_path / "calls", python=sys.executable, single_code=single_code))
+    fake.chmod(0o755)
+    monkeypatch.setattr(plaso_run, "script", lambda name: str(fake))
+    artifacts, partition = Artifacts(tmp_path / "out"), part(None, device="/dev/null", type="ext4")
+
+    def go() -> dict[str, Any]:
+        return plaso_run.run_plaso(partition, artifacts, "v", tmp_path / "w", preset="auto", scope="filtered",
+                                   workers=2, say=quiet)
+
+    if single_code:
+        with pytest.raises(ToolError, match="exit code 1"):
+            go()
+    else:
+        assert go() == {"preset": "linux", "events": 5, "sources": 0, "warnings": 0}
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert ["--workers 2" in call for call in calls] == [True, False]
+    activity = (artifacts.folder / "v.activity").read_text()
+    assert activity.count("command: ") == 2 and "Unable to create worker process" in activity
 
 
 WINDOWS_PATHS = (
