@@ -26,3 +26,17 @@ options:
       - Who holds the lease of the request, as RV(dfir.aws.analysis_request#module:holder) gave it.
     type: str
 """
+
+    READ_ONLY = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Changes nothing.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+  idempotent:
+    description: Changes nothing.
+    support: full
+"""

@@ -137,20 +137,11 @@ options:
     description: The package mirror of hosts, where they have one.
     type: str
     default: ""
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - dfir.aws.aws.read_only
 author:
   - The dfir.aws authors (@dfir-aws)
 notes:

@@ -33,20 +33,11 @@ options:
     description: The instance type that is to boot it.
     type: str
     required: true
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - dfir.aws.aws.read_only
 author:
   - The dfir.aws authors (@dfir-aws)
 """

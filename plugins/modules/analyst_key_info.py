@@ -38,14 +38,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
-  - dfir.aws.aws.attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
+  - dfir.aws.aws.read_only
 notes:
   - "Needed, by source: C(ssm:GetParameter), C(secretsmanager:GetSecretValue), or C(iam:ListSSHPublicKeys) and
     C(iam:GetSSHPublicKey)."

@@ -30,20 +30,11 @@ options:
         read in vain.
     type: float
     default: 30
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - dfir.aws.aws.read_only
 author:
   - The dfir.aws authors (@dfir-aws)
 notes:

@@ -32,20 +32,11 @@ options:
     description: Path below which the roles and profiles of requests lie.
     type: str
     default: /dfir/
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - dfir.aws.aws.read_only
 author:
   - The dfir.aws authors (@dfir-aws)
 """
