@@ -89,6 +89,8 @@ def make(work: Path, size: int, content: str, *, dirty: bool) -> Path:
             handle.write(data)
     if dirty and content in ("ext3", "ext4", "xfs", "btrfs"):
         live_copy(work, image, content)
+    elif dirty and content == "ntfs":
+        sh("ntfsfix", str(image))  # marks the volume dirty, as every snapshot of a running Windows is
     return image
 
 
@@ -111,7 +113,7 @@ def bitlocker() -> bytes:
 
 
 def build(work: Path) -> Path:
-    """One disk with everything on it; ext4 and XFS were snapshotted while they were written."""
+    """One disk with everything on it; ext4, XFS, btrfs and NTFS as a snapshot of a running system has them."""
     disk = work / "disk.img"
     with disk.open("wb") as handle:
         handle.truncate((sum(size for size, _, _ in PARTITIONS) + 4) * MIB)
@@ -119,7 +121,7 @@ def build(work: Path) -> Path:
                                                                   for size, kind, _ in PARTITIONS))
     start = 1
     for number, (size, _, content) in enumerate(PARTITIONS, 1):
-        image = make(work, size, content, dirty=content in ("ext4", "xfs", "btrfs"))
+        image = make(work, size, content, dirty=content in ("ext4", "xfs", "btrfs", "ntfs"))
         sh("dd", f"if={image}", f"of={disk}", "bs=1M", f"seek={start}", "conv=notrunc,sparse", "status=none")
         image.unlink()
         start += size

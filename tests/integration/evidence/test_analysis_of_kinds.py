@@ -92,6 +92,31 @@ def test_deleted_files_of_xfs_have_times_and_say_what_they_are(run: dict[str, An
     assert "whole blocks" in report["limits"] and report["unreadable"] == 0
 
 
+FILL = """set -e
+loop=$(losetup --find --show "$1"); trap 'losetup --detach "$loop"' EXIT
+blockdev --setrw "$loop"; mount "$loop" "$2"
+left=$(df --output=avail -B1 "$2" | tail -1)
+fallocate -l "$left" "$2/all" || fallocate -l $((left - 4194304)) "$2/all"
+umount "$2"
+"""
+
+
+def test_blocks_that_belong_to_another_file_now_are_not_taken_for_the_deleted_one(run: dict[str, Any],
+                                                                                 tmp_path: Path) -> None:
+    from ansible_collections.dfir.aws.plugins.module_utils.forensics import deleted
+    from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Partition
+
+    image, point = tmp_path / "xfs.img", tmp_path / "point"
+    point.mkdir()
+    subprocess.run(["cp", "--sparse=always", run["kinds"]["xfs"]["image"], image], check=True)
+    subprocess.run(["unshare", "--mount", "sh", "-c", FILL, "sh", image, point], check=True)
+    partition = Partition(1, str(image), "xfs", "filesystem", 1, False, None, None, None)
+    counts = deleted.recover_deleted(partition, Artifacts(tmp_path / "out"), "v", lambda text: None)
+    assert counts["deleted"] >= 2 and counts["recovered"] == 0
+    listed = json.loads((tmp_path / "out/v.deleted.json").read_text())["files"]
+    assert "reallocated" in {item["content"] for item in listed}
+
+
 def test_btrfs_says_why_nothing_is_listed(run: dict[str, Any]) -> None:
     report = run["kinds"]["btrfs"]["deleted"]
     assert report["supported"] is False and report["files"] == [] and "snapshots" in report["limits"]
