@@ -379,3 +379,18 @@ def test_several_targets_in_one_pass(kit: SharedKit, tmp_path: Path) -> None:
     expect_image(tmp_path / "a", MANY)
     expect_image(tmp_path / "b", MANY)
     assert result.session["fetched"] + result.session["kept"] == len(MANY) and result.session["kept"] > 50
+
+
+def test_p03_a_page_token_that_ends_while_a_block_token_is_renewed(tmp_path: Path) -> None:
+    service = Kit(tmp_path / "store", empty_pages=0.5, page_seed=3)
+    try:
+        snapshot = service.upload(BLOCKS)
+        client = engine(service)
+        listing = Listing(client, snapshot)
+        service.faults.arm("ebs.expired_token", times=3, match={"action": "ListSnapshotBlocks"})
+        for index in BLOCKS:
+            assert listing.token(index, fresh=True)
+        assert client.counts["token_expired"] == 3
+        listing.close()
+    finally:
+        service.close()
