@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import struct
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,7 +48,6 @@ class Connection:
         self._context = context
         self._socket: socket.socket | None = None
         self._asked = 0  # requests on this connection
-        self._whole = 0  # the flag with which one call waits for all that is asked for; 0: not to be had
         self.reused = False  # whether the request under way went out on a connection that had served one before
 
     def close(self) -> None:
@@ -78,7 +75,6 @@ class Connection:
     def hurry(self, until: float) -> None:
         """Give the answer under way until `until` (monotonic)."""
         if self._socket is not None:
-            self._whole = 0
             self._socket.settimeout(max(0.01, until - time.monotonic()))
 
     def _connect(self) -> socket.socket:
@@ -93,9 +89,7 @@ class Connection:
                     _tunnel(sock, there, proxy.authorization)
                 assert self._context is not None  # noqa: S101 whoever makes a TLS endpoint gives a context
                 sock = self._context.wrap_socket(sock, server_hostname=there.host)
-            self._whole = 0 if there.tls else _kernel_timeout(sock, self.timeouts.read)
-            if not self._whole:
-                sock.settimeout(self.timeouts.read)
+            sock.settimeout(self.timeouts.read)
         except BaseException:
             sock.close()
             raise
@@ -134,7 +128,7 @@ class Connection:
             if whole > len(buffer):
                 raise ConnectionLost(f"{self.endpoint.host} announced {length} bytes, which is more than expected.")
             while got < whole:
-                more = take(buffer[got:whole], 0, self._whole) if self._whole else take(buffer[got:whole])
+                more = take(buffer[got:whole])
                 if not more:
                     raise ConnectionLost(f"The answer ended {whole - got} bytes early.")
                 got += more
@@ -192,24 +186,6 @@ class Connection:
             raise ConnectionLost("More came than the answer announced.")
         buffer[start : start + len(body)] = body
         return len(body)
-
-
-def _kernel_timeout(sock: socket.socket, seconds: float) -> int:
-    """Let the kernel keep the time: then one call brings a whole body, instead of one for each piece that has come.
-
-    Returns the flag for that, or 0 where the system cannot (then Python keeps the time, at two calls a piece).
-    """
-    flag = int(getattr(socket, "MSG_WAITALL", 0))
-    if not flag or sys.platform == "win32":
-        return 0
-    try:
-        whole, rest = divmod(max(seconds, 0.001), 1)
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(whole), int(rest * 1_000_000)))
-    except OSError:
-        return 0
-    sock.settimeout(None)
-    return flag
 
 
 def _head_end(buffer: memoryview, got: int) -> int:
@@ -277,6 +253,6 @@ def _explain(error: BaseException, endpoint: Endpoint) -> None:
             f"The certificate of {endpoint.host} is not trusted: {error.verify_message}. If your network uses a "
             "certificate authority of its own, name its file in AWS_CA_BUNDLE."
         ) from error
-    if isinstance(error, (TimeoutError, BlockingIOError)):  # the latter when the kernel keeps the time
+    if isinstance(error, TimeoutError):
         raise TimedOut(f"{endpoint.host} did not answer in time.") from error
     raise ConnectionLost(f"The connection to {endpoint.host} failed: {error}.") from error
