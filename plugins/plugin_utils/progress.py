@@ -10,6 +10,7 @@ Automation Platform each one is kept in the database, hence not more often than 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.dfir.aws.plugins.module_utils.guard import LEASE_SECONDS, waiting_process
 
 # Work reports every six seconds (`slice` of aws_wait) and a busy controller takes some to start it again: with every
 # report shown, a line is never more than ten seconds away.
@@ -90,7 +92,7 @@ class ProgressAction(ActionBase):
     # stop itself. Nothing else stops it: an async job outlives ansible-playbook, whatever signal that gets.
     POLL = 2.0
     FIRST_POLL = 0.5  # much ends soon
-    LEASE = 120
+    LEASE = LEASE_SECONDS
 
     def progress(self, subject: str) -> Progress:
         """Lines for one wait."""
@@ -118,7 +120,8 @@ class ProgressAction(ActionBase):
         """Run a long module through the async wrapper and show what it writes into its progress file.
 
         The module gets two more arguments: `progress_file`, where it keeps a small JSON object (`text`, `percent`), and
-        `lease_file`, which is touched as long as somebody waits. In check mode it runs directly, with neither.
+        `lease_file`, which is touched as long as somebody waits and says who that is (module_utils/guard.py is the
+        module's side of it). In check mode it runs directly, with neither.
         """
         if self._task.check_mode:
             return self._execute_module(module_name=module, module_args=dict(arguments), task_vars=task_vars)
@@ -126,7 +129,9 @@ class ProgressAction(ActionBase):
             self._make_tmp_path()
         folder = self._connection._shell.tmpdir
         files = {name: self._connection._shell.join_path(folder, name) for name in ("lease_file", "progress_file")}
-        self._watch(files)
+        lease = {"seconds": self.LEASE, "waiting": waiting_process(os.getppid())}
+        self._low_level_execute_command(
+            f"umask 077; printf %s {shlex.quote(json.dumps(lease))} > {shlex.quote(files['lease_file'])}")
 
         def told() -> tuple[str, int | None]:
             said = self._watch(files)
@@ -146,6 +151,7 @@ class ProgressAction(ActionBase):
 
     def _run_apart(self, module: str, arguments: dict[str, Any], task_vars: dict[str, Any], progress: Progress,
                    told: Callable[[], tuple[str, int | None]], *, timeout: int, stops: str) -> dict[str, Any]:
+        parent = os.getppid()
         limit, self._task.async_val = self._task.async_val, timeout
         try:
             job = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars, wrap_async=True)
@@ -158,6 +164,10 @@ class ProgressAction(ActionBase):
         pause = min(self.FIRST_POLL, self.POLL)
         while progress.elapsed < timeout:
             time.sleep(pause)
+            if os.getppid() != parent:
+                # An action has a session of its own: a signal to ansible-playbook's process group does not reach it.
+                # It must not go on renewing the lease for somebody who is gone.
+                os._exit(1)
             pause = min(self.POLL, pause * 1.5)
             progress.tell(*told())
             result = self._execute_module(module_name="ansible.legacy.async_status", module_args=dict(status),

@@ -12,6 +12,7 @@ from typing import Any
 from .blocks import BLOCK_SIZE, block_count, image_size
 from .client import PAGE_SIZE, EbsClient
 from .errors import BadInput
+from .identity import describe_snapshot
 from .listing import Listing
 from .rate import DEFAULT_RATE
 
@@ -94,3 +95,23 @@ def make_budget(
         hole_hash_seconds=round(holes / hash_rate, 1),
         removed_blocks=removed,
     )
+
+
+def snapshot_budget(
+    client: EbsClient,
+    snapshot_id: str,
+    *,
+    first: str | None = None,
+    exact: bool = False,
+    prices: Mapping[str, float] | None = None,
+    rate: float = DEFAULT_RATE,
+) -> Budget:
+    """The budget of a snapshot: from what EC2 says of it, or counted by listing (`exact`, or since `first`)."""
+    if not (exact or first):
+        facts = describe_snapshot(client, snapshot_id)
+        facts.require_imageable()
+        if facts.full_bytes:
+            blocks = -(-facts.full_bytes // BLOCK_SIZE)
+            return make_budget(snapshot_id, facts.volume_gib, blocks, exact=False, prices=prices, rate=rate)
+    gib, blocks, removed, pages = count_blocks(client, snapshot_id, first=first)
+    return make_budget(snapshot_id, gib, blocks, exact=True, pages=pages, removed=removed, prices=prices, rate=rate)

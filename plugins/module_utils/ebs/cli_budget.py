@@ -10,10 +10,8 @@ import json
 from pathlib import Path
 
 from . import cli
-from .blocks import BLOCK_SIZE
-from .budget import Budget, count_blocks, make_budget
+from .budget import snapshot_budget
 from .console import duration, say, size
-from .identity import describe_snapshot
 
 HELP = "Say what imaging a snapshot would cost and how long it would take."
 
@@ -31,27 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the budget."""
     client, prices = cli.make_client(options), cli.read_prices(options.prices)
-    budget: Budget | None = None
-    if not (options.exact or options.since):
-        facts = describe_snapshot(client, options.snapshot)
-        facts.require_imageable()
-        if facts.full_bytes:
-            blocks = -(-facts.full_bytes // BLOCK_SIZE)
-            budget = make_budget(
-                options.snapshot, facts.volume_gib, blocks, exact=False, prices=prices, rate=options.rate
-            )
-    if budget is None:
-        gib, blocks, removed, pages = count_blocks(client, options.snapshot, first=options.since)
-        budget = make_budget(
-            options.snapshot,
-            gib,
-            blocks,
-            exact=True,
-            pages=pages,
-            removed=removed,
-            prices=prices,
-            rate=options.rate,
-        )
+    budget = snapshot_budget(
+        client, options.snapshot, first=options.since, exact=options.exact, prices=prices, rate=options.rate
+    )
     if options.json:
         say(json.dumps(budget.to_json(), indent=1))
         return 0

@@ -43,18 +43,23 @@ def s3_client(region: str, *, profile: str | None = None, endpoint_url: str | No
     """A boto3 client for S3 with time-outs and bounded retries."""
     try:
         import boto3
-        from botocore.config import Config
     except ImportError:
         raise Missing("The bucket is reached with boto3: install the Python package boto3, and run again.") from None
-    config = Config(
+    session = boto3.session.Session(profile_name=profile, region_name=region)
+    return session.client("s3", endpoint_url=endpoint_url, config=s3_config(endpoint_url))
+
+
+def s3_config(endpoint_url: str | None) -> Any:
+    """Time-outs and bounded retries; buckets in the path where the address is not AWS' own."""
+    from botocore.config import Config
+
+    return Config(
         connect_timeout=10,
         read_timeout=60,
         retries={"mode": "standard", "total_max_attempts": 8},
         max_pool_connections=UPLOADS + 2,
         s3={"addressing_style": "path"} if endpoint_url or os.environ.get("AWS_ENDPOINT_URL") else None,
     )
-    session = boto3.session.Session(profile_name=profile, region_name=region)
-    return session.client("s3", endpoint_url=endpoint_url, config=config)
 
 
 class SegmentSink:
@@ -96,6 +101,18 @@ class SegmentSink:
     def name(self) -> str:
         """Where the image lies, for people."""
         return f"s3://{self.bucket}/{self.prefix}"
+
+    def adopt_manifest(self, path: Path) -> bool:
+        """Where the bucket has a finished image, bring its manifest to `path`; whether it has."""
+        if self._head(self.prefix + MANIFEST_NAME) is None:
+            return False
+        fetched = Path(f"{path}.fetched")
+        try:
+            self.save_manifest(fetched)
+            fetched.replace(path)
+        finally:
+            fetched.unlink(missing_ok=True)
+        return True
 
     def save_manifest(self, path: Path) -> None:
         """Download the manifest of a finished image."""

@@ -1,0 +1,46 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """What the modules over the block engine have in common."""
+
+    DOCUMENTATION = r"""
+options:
+  ebs_endpoint_url:
+    description:
+      - Address of EBS direct, for instance of a VPC endpoint.
+      - Default, O(endpoint_url) where it is given, or what AWS calls it in the region.
+    type: str
+  fips:
+    description: Use the FIPS endpoint of EBS direct.
+    type: bool
+    default: false
+  rate:
+    description:
+      - Requests for blocks a second at most. AWS lets one snapshot have 1,000, which cannot be raised.
+      - Where several hosts read snapshots at the same time, their rates together must stay below the account's quota.
+    type: float
+    default: 980
+"""
+
+    WORKER = r"""
+options:
+  timeout:
+    description: Seconds after which the work is stopped and the task fails. What was done is kept for the next run.
+    type: int
+    default: 604800
+  lease_file:
+    description: Set by the action plugin. A file that is touched as long as somebody waits.
+    type: path
+  progress_file:
+    description: Set by the action plugin. A file for the progress.
+    type: path
+notes:
+  - Shows its progress in the job's output while it runs.
+  - When ansible-playbook ends, for whatever reason, the work ends too, within 10 seconds where it runs on the same
+    machine, else within 60.
+"""

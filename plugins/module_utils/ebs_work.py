@@ -1,0 +1,55 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the long modules over the block engine have in common: failures, progress, and an end when nobody waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from .ebs.console import size
+from .ebs.errors import Cancelled, EngineError
+from .ebs.progress import Progress
+from .guard import Guard
+
+WORKER_SPEC: dict[str, dict[str, Any]] = {
+    "timeout": {"type": "int", "default": 604800},  # the action's
+    "lease_file": {"type": "path"},
+    "progress_file": {"type": "path"},
+}
+_NAMED = 100  # blocks in a failure's result
+
+
+class Work:
+    """A module's run: its guard, and its progress."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.guard = Guard(module.params.get("lease_file"), module.params.get("progress_file"))
+
+    def stop(self) -> bool:
+        """Whether nobody waits any more."""
+        return self.guard.stop()
+
+    def tell(self, progress: Progress) -> None:
+        """Pass the engine's progress on."""
+        retries = f", {progress.retries} tried again" if progress.retries else ""
+        percent = min(99, int(progress.share * 100))
+        self.guard.tell(
+            f"{progress.phase} {percent} %, {progress.blocks} blocks, {size(progress.rate)}/s{retries}", percent
+        )
+
+    def run(self, work: Callable[[], dict[str, Any]]) -> NoReturn:
+        """Do the work and end the module with its result, or with one sentence."""
+        try:
+            result = work()
+        except Cancelled as error:
+            reason = f" ({self.guard.reason})" if self.guard.reason else ""
+            self.module.fail_json(msg=f"{error}{reason}. What was done is kept: the same task goes on.", cancelled=True)
+        except EngineError as error:
+            self.module.fail_json(msg=str(error), failed_blocks=list(error.failed_blocks)[:_NAMED])
+        except OSError as error:
+            self.module.fail_json(msg=f"{error.filename or 'The disk'}: {error.strerror or error}.")
+        self.module.exit_json(**result)
+        raise SystemExit  # exit_json does not come back
