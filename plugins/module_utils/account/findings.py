@@ -77,15 +77,15 @@ def carried_out(topic: str, region: str, check: Check, *arguments: Any) -> list[
     try:
         for finding in check(*arguments):
             found.append(finding)  # one by one: what was found before an error counts
-    except ClientError as error:
-        action = str(error.operation_name)
-        if is_denied(error):
+    except (ClientError, BotoCoreError) as error:
+        action = str(getattr(error, "operation_name", ""))  # only AWS's own answers have one
+        if not action:
+            found.append(Finding(topic, UNKNOWN, f"AWS was not reached ({code_of(error)})", "", region))
+        elif is_denied(error):
             state = MISSING if action in FLOW else UNKNOWN
             found.append(Finding(topic, state, f"the caller may not ask ({action})", RIGHTS, region))
         else:
             found.append(Finding(topic, UNKNOWN, f"{action} answers {code_of(error)}", "", region))
-    except BotoCoreError as error:
-        found.append(Finding(topic, UNKNOWN, f"AWS was not reached ({code_of(error)})", "", region))
     return found
 
 

@@ -12,9 +12,10 @@ import smtplib
 import ssl
 import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from ansible.module_utils import urls
 
 from .. import ssh_key
 from .findings import MANUAL, MISSING, OK, UNKNOWN, Asks, ClientError, Finding, code_of
@@ -28,6 +29,7 @@ MANIFESTS = ", ".join(
     )
 )
 PATIENCE = 10  # seconds
+UNREACHED = (OSError, ValueError, urls.ConnectionError)
 
 
 def settings(asks: Asks) -> Iterator[Finding]:
@@ -178,7 +180,7 @@ def _manifest(url: str, token: str = "") -> int:
     """
     headers = {"Accept": MANIFESTS, **({"Authorization": f"Bearer {token}"} if token else {})}
     try:
-        with _opened(urllib.request.Request(url, headers=headers)) as answer:  # noqa: S310  scheme is ours
+        with urls.open_url(url, headers=headers, timeout=PATIENCE) as answer:
             return int(answer.status) if "json" in answer.headers.get_content_type() else 0
     except urllib.error.HTTPError as error:
         challenge = str(error.headers.get("WWW-Authenticate") or "")
@@ -186,12 +188,8 @@ def _manifest(url: str, token: str = "") -> int:
         if given:
             return _manifest(url, given)
         return error.code if challenge or _tells_errors(error.read(1_000_000)) else 0
-    except (OSError, ValueError):
+    except UNREACHED:
         return 0
-
-
-def _opened(request: urllib.request.Request) -> Any:
-    return urllib.request.urlopen(request, timeout=PATIENCE)  # noqa: S310  the operator's own registry, http or https
 
 
 def _tells_errors(body: bytes) -> bool:
@@ -209,8 +207,8 @@ def _anonymous(challenge: str) -> str:
     if not challenge.lower().startswith("bearer ") or not realm.startswith(("https://", "http://")):
         return ""
     try:
-        with _opened(urllib.request.Request(f"{realm}?{urllib.parse.urlencode(parts)}")) as answer:  # noqa: S310  as above
+        with urls.open_url(f"{realm}?{urllib.parse.urlencode(parts)}", timeout=PATIENCE) as answer:
             data = json.loads(answer.read(1_000_000))
         return str(data.get("token") or data.get("access_token") or "")
-    except (OSError, ValueError):
+    except (*UNREACHED, AttributeError):  # whatever answered, it was no token
         return ""

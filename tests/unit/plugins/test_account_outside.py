@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.dfir.aws.plugins.module_utils.account import findings, outside
+from botocore.exceptions import EndpointConnectionError
 
 from lab.faults.registry import Registry
 from lab.mail.sink import Sink
@@ -153,3 +154,13 @@ class TestToolbox:
     def test_no_image_or_no_full_name(self) -> None:
         missing(self.look(), "is not set")
         missing(self.look(toolbox_image="tools"), "no full name")
+
+
+def test_an_aws_that_is_not_reached_ends_no_other_check() -> None:
+    def check() -> Iterator[findings.Finding]:
+        yield findings.Finding("bucket", findings.OK, "there")
+        raise EndpointConnectionError(endpoint_url="https://s3.invalid")
+
+    found = findings.carried_out("bucket", "", check)
+    assert states(found) == [findings.OK, findings.UNKNOWN]
+    assert found[1].text == "AWS was not reached (EndpointConnectionError)"
