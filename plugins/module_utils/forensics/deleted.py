@@ -23,7 +23,8 @@ from typing import IO, Any
 from .ext_journal import JournalInodes, open_journal
 from .model import Artifacts, Partition, clean_path
 from .steps import Say
-from .timeline import SLEUTHKIT_TYPES, Line, fls, parse_body_line
+from .timeline import SLEUTHKIT_TYPES, fls, parse_body_line
+from .timeline_line import Line
 from .times import iso
 from .tools import ToolError, environment
 from .xfs_deleted import XfsDeleted

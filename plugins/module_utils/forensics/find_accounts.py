@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .findings import Scene
 from .model import Finding
+from .scene import Scene
 from .tree import Entry
 
 POWERFUL_GROUPS = ("sudo", "wheel", "admin", "root", "docker", "lxd", "disk", "shadow", "adm")

@@ -9,8 +9,8 @@ import re
 import stat
 from collections.abc import Iterator
 
-from .findings import Scene
 from .model import Finding
+from .scene import Scene
 from .suspicion import miner_marks, reasons, worst
 from .times import iso_ns
 from .tree import Entry

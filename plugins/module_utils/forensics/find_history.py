@@ -9,8 +9,8 @@ import re
 import stat
 from collections.abc import Iterator
 
-from .findings import Scene
 from .model import SEVERITIES, Finding
+from .scene import Scene
 from .suspicion import reasons, worst
 from .times import iso
 from .tree import Entry

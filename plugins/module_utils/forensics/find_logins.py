@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import IO
 
-from .findings import Scene
 from .journal import JournalEntry, JournalError, JournalFile
 from .logfiles import LogLine, logs, syslog_lines, zone_of
 from .model import Finding
+from .scene import Scene
 from .suspicion import reasons, worst
 from .times import iso
 from .tree import Entry

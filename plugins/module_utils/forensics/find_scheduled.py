@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .findings import Scene
 from .model import Finding
+from .scene import Scene
 from .suspicion import miner_marks, reasons, worst
 from .tree import Entry
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 
 from .find_scheduled import judge_command
-from .findings import Scene
 from .model import Finding
+from .scene import Scene
 from .suspicion import reasons, worst
 from .tree import Entry
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .findings import Scene
 from .model import Finding
+from .scene import Scene
 from .tree import Entry
 
 _ACCOUNT_FILES = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/", "/lib/", "/lib64/", "/usr/libexec/")

@@ -12,7 +12,6 @@ import csv
 import heapq
 import io
 import re
-import stat
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -21,6 +20,8 @@ from typing import IO, Any
 
 from .model import Artifacts, Partition, clean_path
 from .steps import Say, StepError
+from .timeline_dissect import dissect_lines
+from .timeline_line import Line
 from .times import iso
 from .tools import ToolError, environment
 from .tree import Tree
@@ -30,34 +31,6 @@ SLEUTHKIT_TYPES = {"ext2": "ext", "ext3": "ext", "ext4": "ext", "ntfs": "ntfs", 
 DISSECT_TYPES = ("xfs", "btrfs")
 CSV_COLUMNS = ("time", "macb", "size", "mode", "uid", "gid", "inode", "path")
 CHUNK_ROWS = 400_000
-
-
-class Line:
-    """One line of a bodyfile. Times are seconds; 0 stands for none, as in the format."""
-
-    __slots__ = ("atime", "crtime", "ctime", "gid", "inode", "mode", "mtime", "path", "raw", "size", "uid")
-
-    def __init__(self, path: str, inode: str, mode: str, uid: int, gid: int, size: int, atime: int, mtime: int,
-                 ctime: int, crtime: int, raw: bytes = b"") -> None:
-        self.path, self.inode, self.mode, self.uid, self.gid, self.size = path, inode, mode, uid, gid, size
-        self.raw = raw  # the path as it is on the disk
-        self.atime, self.mtime, self.ctime, self.crtime = atime, mtime, ctime, crtime
-
-    def text(self) -> str:
-        """As it stands in the file. The separator in a name would shift all columns."""
-        path = self.path.replace("|", "\\x7c")
-        return (f"0|{path}|{self.inode}|{self.mode}|{self.uid}|{self.gid}|{self.size}|{self.atime}|{self.mtime}|"
-                f"{self.ctime}|{self.crtime}\n")
-
-    def rows(self) -> Iterator[tuple[int, str]]:
-        """Each distinct time with the flags (modified, accessed, changed, born) that it stands for."""
-        flags: dict[int, list[str]] = {}
-        for position, (flag, moment) in enumerate(zip("macb", (self.mtime, self.atime, self.ctime, self.crtime),
-                                                      strict=True)):
-            if moment:
-                flags.setdefault(moment, ["."] * 4)[position] = flag
-        for moment, letters in flags.items():
-            yield moment, "".join(letters)
 
 
 def make_timeline(partition: Partition, artifacts: Artifacts, stem: str, work: Path, say: Say) -> dict[str, Any]:
@@ -85,8 +58,6 @@ def _lines(partition: Partition) -> Iterable[Line]:
     if partition.type in SLEUTHKIT_TYPES:
         return sleuthkit_lines(partition)
     if partition.type in DISSECT_TYPES:
-        from .timeline_dissect import dissect_lines
-
         return dissect_lines(partition)
     raise StepError("not_supported", f"no reader for file system type {partition.type or 'unknown'}")
 
@@ -147,13 +118,6 @@ def _true_times(partition: Partition) -> dict[str, tuple[int, int, int]]:
             if any(not 0 <= moment < 1 << 31 for moment in seconds):
                 found[str(info.st_ino)] = (seconds[0], seconds[1], seconds[2])
     return found
-
-
-def mode_string(mode: int) -> str:
-    """A mode as bodyfiles have it: type by directory entry and by inode, then the permissions (`r/rrwxr-xr-x`)."""
-    text = stat.filemode(mode)
-    kind = {"-": "r", "?": "-"}.get(text[0], text[0])
-    return f"{kind}/{kind}{text[1:]}"
 
 
 Row = tuple[int, str, str, int, str, int, int, str]

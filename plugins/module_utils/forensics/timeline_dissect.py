@@ -14,7 +14,7 @@ from typing import Any
 
 from .model import Partition, clean_path
 from .steps import StepError
-from .timeline import Line, mode_string
+from .timeline_line import Line, mode_string
 
 MAX_DEPTH = 512
 

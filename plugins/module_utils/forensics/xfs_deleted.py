@@ -22,8 +22,8 @@ from typing import IO, Any
 
 from .model import Partition
 from .steps import StepError
-from .timeline import Line
 from .timeline_dissect import MAX_DEPTH
+from .timeline_line import Line
 
 FREE_TAG = 0xFFFF
 FREE_MAGIC = (b"ABTB", b"AB3B")

@@ -198,12 +198,13 @@ def test_summary_holds_nothing_from_the_evidence(mount: Path, tmp_path: Path) ->
 
 def test_findings_are_uploaded_even_when_a_finder_breaks(mount: Path, tmp_path: Path,
                                                          monkeypatch: pytest.MonkeyPatch) -> None:
-    from ansible_collections.dfir.aws.plugins.module_utils.forensics import find_web, findings
+    from ansible_collections.dfir.aws.plugins.module_utils.forensics import findings
 
-    def broken(scene: findings.Scene) -> Any:
+    def broken(_scene: Any) -> Any:
         raise RuntimeError("broken on purpose")
 
-    monkeypatch.setattr(find_web, "find", broken)
+    monkeypatch.setattr(findings, "FINDERS", [(name, broken if name == "web" else finder)
+                                              for name, finder in findings.FINDERS])
     with pytest.raises(steps.StepError, match="web"):
         findings.find_all(part(mount), Artifacts(tmp_path / "out"), "v", tmp_path, quiet)
     kinds = {item["kind"] for item in json.loads((tmp_path / "out/v.findings.json").read_text())}

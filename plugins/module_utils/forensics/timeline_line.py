@@ -1,0 +1,44 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One line of a bodyfile, as every reader of a file system makes it."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+
+
+class Line:
+    """One line of a bodyfile. Times are seconds; 0 stands for none, as in the format."""
+
+    __slots__ = ("atime", "crtime", "ctime", "gid", "inode", "mode", "mtime", "path", "raw", "size", "uid")
+
+    def __init__(self, path: str, inode: str, mode: str, uid: int, gid: int, size: int, atime: int, mtime: int,
+                 ctime: int, crtime: int, raw: bytes = b"") -> None:
+        self.path, self.inode, self.mode, self.uid, self.gid, self.size = path, inode, mode, uid, gid, size
+        self.raw = raw  # the path as it is on the disk
+        self.atime, self.mtime, self.ctime, self.crtime = atime, mtime, ctime, crtime
+
+    def text(self) -> str:
+        """As it stands in the file. The separator in a name would shift all columns."""
+        path = self.path.replace("|", "\\x7c")
+        return (f"0|{path}|{self.inode}|{self.mode}|{self.uid}|{self.gid}|{self.size}|{self.atime}|{self.mtime}|"
+                f"{self.ctime}|{self.crtime}\n")
+
+    def rows(self) -> Iterator[tuple[int, str]]:
+        """Each distinct time with the flags (modified, accessed, changed, born) that it stands for."""
+        flags: dict[int, list[str]] = {}
+        for position, (flag, moment) in enumerate(zip("macb", (self.mtime, self.atime, self.ctime, self.crtime),
+                                                      strict=True)):
+            if moment:
+                flags.setdefault(moment, ["."] * 4)[position] = flag
+        for moment, letters in flags.items():
+            yield moment, "".join(letters)
+
+
+def mode_string(mode: int) -> str:
+    """A mode as bodyfiles have it: type by directory entry and by inode, then the permissions (`r/rrwxr-xr-x`)."""
+    text = stat.filemode(mode)
+    kind = {"-": "r", "?": "-"}.get(text[0], text[0])
+    return f"{kind}/{kind}{text[1:]}"
