@@ -12,7 +12,7 @@ import logging
 import threading
 from typing import Any
 
-from lab.contracts import HostSpec
+from lab.contracts import HostSpec, Refused
 
 from . import moto_app, quotas
 from .ec2_groups import rules_of
@@ -67,8 +67,9 @@ def run_instances(self: Any, image_id: str, count: int, user_data: Any, security
     zone = _zone(self, kwargs)
     if world.faults.take("ec2.no_capacity", region=self.region_name, zone=zone,
                          instance_type=kwargs.get("instance_type")):
-        raise EC2ClientError(
-            "InsufficientInstanceCapacity",
+        # One of EC2's server errors, so SDKs try again by themselves.
+        raise Refused(
+            500, "InsufficientInstanceCapacity",
             f"We currently do not have sufficient {kwargs.get('instance_type')} capacity in the Availability Zone you "
             f"requested ({zone or self.region_name}). Our system will be working on provisioning additional capacity.")
     quotas.check(self, str(kwargs.get("instance_type") or ""), count)

@@ -36,6 +36,12 @@ def open_loop(backing: Path) -> str:
     return name
 
 
+def unprotect(name: str) -> None:
+    """Make a loop device and its partitions writable, as a restart of the kernel that protected them does."""
+    for node in [name, *(path.name for path in (SYS_BLOCK / name).glob(f"{name}p*"))]:
+        run(["blockdev", "--setrw", f"/dev/{node}"])
+
+
 def close_loop(name: str) -> None:
     """Release a loop device and its partitions; fine when it is gone. One still in use goes with its last user."""
     if not (SYS_BLOCK / name / "loop").is_dir():

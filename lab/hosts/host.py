@@ -168,6 +168,9 @@ class Host:
                 break
             with self._lock:
                 processes.kill_members(self._cgroup)
+                for volume in self._volumes.values():
+                    if volume.loop is not None:
+                        devices.unprotect(volume.loop)
                 self._spawn()
         with self._lock:
             self._release()

@@ -137,8 +137,13 @@ def test_a_host_that_cannot_start_or_dies_is_an_internal_error(kit: Kit, ec2: An
 
 
 def test_no_capacity_is_a_fault_that_can_be_armed(kit: Kit, ec2: Any) -> None:
-    kit.faults.arm("ec2.no_capacity", match={"zone": ZONE})
-    assert code(ec2.run_instances, **LAUNCH) == "InsufficientInstanceCapacity"
+    kit.faults.arm("ec2.no_capacity", times=None, match={"zone": ZONE})
+    with pytest.raises(ClientError) as caught:
+        ec2.run_instances(**LAUNCH)
+    assert caught.value.response["Error"]["Code"] == "InsufficientInstanceCapacity"
+    # A server error, as EC2 says it: an SDK tries it again by itself.
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+    kit.faults.clear("ec2.no_capacity")
     kit.launch()
     assert volumes(ec2) and len(ec2.describe_network_interfaces()["NetworkInterfaces"]) == 1
 
