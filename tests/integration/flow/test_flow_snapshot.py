@@ -75,7 +75,7 @@ def test_p10_a_public_snapshot(site: Site) -> None:
     assert copies(site.lab, origin) == []
 
 
-@together(long=True)  # amazon.aws tries a launch without capacity ten times before it says so
+@together()
 def test_a_pending_snapshot_is_waited_for_and_a_launch_without_capacity_is_told(site: Site) -> None:
     origin = site.source(complete=False)
     arm(site.lab, "ec2.no_capacity", "instance_type=c5.large", "times=always")
@@ -84,7 +84,8 @@ def test_a_pending_snapshot_is_waited_for_and_a_launch_without_capacity_is_told(
     play.until(f"snapshot: {origin} ")  # a line of progress
     assert copies(site.lab, origin) == []
     client(site.lab, "ebs", AWAY).complete_snapshot(SnapshotId=origin, ChangedBlocksCount=1)
-    things = check_alert(request, play.end(), "analysis_host", "InsufficientInstanceCapacity")
+    things = check_alert(request, play.end(), "analysis_host", "InsufficientInstanceCapacity",
+                         "AWS has no capacity for an instance of type c5.large")
     assert {thing.kind for thing in things} == {"security-group", "role-in-profile", "instance-profile", "role-policy",
                                                 "role"}
     assert [copy["State"] for copy in copies(site.lab, origin)] == ["completed"]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
+import botocore.exceptions
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
@@ -450,3 +451,63 @@ def test_a_check_keeps_no_record_and_changes_nothing(run: Run, aws: Callable[...
     assert run("request_record", check=True, **given, state="opened", spec=spec)["record"]["state"] == "open"
     assert "Contents" not in aws("s3").list_objects_v2(Bucket="records")
     assert run("request_record", **given, state="opened", spec=spec)["changed"] is True
+
+
+class TestAnalysisInstance:
+    @pytest.fixture
+    def wanted(self, aws: Any) -> dict[str, Any]:
+        ec2, iam = aws("ec2"), aws("iam")
+        subnet = ec2.describe_subnets()["Subnets"][0]
+        group = ec2.create_security_group(GroupName="dfir", Description="dfir", VpcId=subnet["VpcId"])["GroupId"]
+        profile = iam.create_instance_profile(InstanceProfileName="dfir-host", Path="/dfir/")["InstanceProfile"]["Arn"]
+        image = ec2.register_image(Name="debian", RootDeviceName="/dev/xvda")["ImageId"]
+        disk = {"device_name": "/dev/sdb", "ebs": {"volume_size": 30, "volume_type": "gp3", "encrypted": True,
+                                                   "delete_on_termination": True}}
+        return {"image_id": image, "instance_type": "m6i.large", "subnet_id": subnet["SubnetId"],
+                "security_group_ids": [group], "instance_profile_arn": profile, "volumes": [disk],
+                "user_data": "#cloud-config\n", "tags": TAGS}
+
+    def test_p25_p27_launched_once_and_what_makes_it_an_analysis_host(self, run: Run, aws: Any,
+                                                                      wanted: dict[str, Any]) -> None:
+        first, second = run("ec2_analysis_instance", **wanted), run("ec2_analysis_instance", **wanted)
+        assert first["changed"] and not first["adopted"]
+        assert second["adopted"] and not second["changed"] and second["instance_id"] == first["instance_id"]
+        [instance] = [item for group in aws("ec2").describe_instances()["Reservations"] for item in group["Instances"]]
+        assert instance["MetadataOptions"]["HttpTokens"] == "required"
+        assert instance["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
+        assert {tag["Key"]: tag["Value"] for tag in instance["Tags"]} == TAGS
+        behavior = aws("ec2").describe_instance_attribute(InstanceId=first["instance_id"],
+                                                          Attribute="instanceInitiatedShutdownBehavior")
+        assert behavior["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
+        other = run("ec2_analysis_instance", **{**wanted, "tags": {**TAGS, "dfir:request": "f" * 16}})
+        assert other["changed"] and other["instance_id"] != first["instance_id"]
+
+    def test_p71_the_call_itself_is_idempotent(self, wanted: dict[str, Any]) -> None:
+        module = importlib.import_module("ansible_collections.dfir.aws.plugins.modules.ec2_analysis_instance")
+        params = {**wanted, "adopt_by_tag": "dfir:request", "assign_public_ip": False}
+        call = module.launch(params)
+        assert call["ClientToken"] == module.launch(params)["ClientToken"]
+        assert call["ClientToken"] != module.launch({**params, "tags": {"dfir:request": "f" * 16}})["ClientToken"]
+        # The interface says no to a public address, whatever the subnet says.
+        assert call["NetworkInterfaces"][0]["AssociatePublicIpAddress"] is False
+        assert call["BlockDeviceMappings"] == [{"DeviceName": "/dev/sdb", "Ebs": {
+            "VolumeSize": 30, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}}]
+
+    def test_check_mode_launches_nothing(self, run: Run, aws: Any, wanted: dict[str, Any]) -> None:
+        assert run("ec2_analysis_instance", check=True, **wanted)["changed"]
+        assert aws("ec2").describe_instances()["Reservations"] == []
+
+    def test_a_profile_that_ec2_does_not_see_yet_is_tried_again(self) -> None:
+        module = importlib.import_module("ansible_collections.dfir.aws.plugins.modules.ec2_analysis_instance")
+        params = {"instance_type": "m6i.large", "subnet_id": "subnet-1"}
+
+        def explained(code: str, message: str) -> tuple[str, bool]:
+            error = botocore.exceptions.ClientError({"Error": {"Code": code, "Message": message}}, "RunInstances")
+            return module.explain(error, params)
+
+        assert explained("InvalidParameterValue", "Value (dfir-1) for parameter iamInstanceProfile.name is invalid. "
+                         "Invalid IAM Instance Profile name")[1]
+        words, again = explained("InsufficientInstanceCapacity", "We currently do not have sufficient capacity")
+        assert not again and "m6i.large" in words and "another zone" in words
+        assert not explained("UnauthorizedOperation", "You are not authorized to perform this operation.")[1]
+        assert not explained("IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent")[1]
