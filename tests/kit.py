@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-TEST_LAB = {"DFIR_LAB_STATE": str(CHECKOUT / ".lab-test"), "DFIR_LAB_PORT": "4580"}
+# Never the developer's own lab, which DFIR_LAB_STATE and DFIR_LAB_PORT name; several checkouts can be tested at once.
+TEST_LAB = {"DFIR_LAB_STATE": os.environ.get("DFIR_TEST_LAB_STATE", str(CHECKOUT / ".lab-test")),
+            "DFIR_LAB_PORT": os.environ.get("DFIR_TEST_LAB_PORT", "4580")}
 
 
 def tool_environment() -> dict[str, str]:

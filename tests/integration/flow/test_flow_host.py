@@ -222,3 +222,18 @@ def test_a_host_that_dies_while_it_boots(site: Site) -> None:
     assert again.code not in (0, None) and "raise 'attempt'" in again.sentence
     assert "INCOMPLETE" in request.mails[-1].text and request.exists() == set()
     assert len(instances(site.lab, request.id)) == 1 and request.record["outcome"] == "incomplete"
+
+
+@together(long=True)
+def test_a_host_without_tools_is_of_no_use_and_ends(site: Site) -> None:
+    """The third of three failures: the alert is raised, the host is ended, and nothing of it is left to remove."""
+    wrong = {"dfir_aws_toolbox_image": "198.51.100.1:5000/analyst-tools:none"}
+    request = site.request(aws_snapshot_id=site.source(),
+                           overlay={"all": {"children": {"analysis_host": {"vars": wrong}}}})
+    things = check_alert(request, request.run(), "toolbox", "analyst-tools:none could not be pulled",
+                         "The host has been ended", "raise 'attempt'")
+    assert things == []
+    [host] = instances(site.lab, request.id)
+    assert host["State"]["Name"] == "terminated" and host["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
+    assert [mail.subject.split()[1] for mail in request.mails] == ["FAILED"]
+    assert request.record["state"] == "finished" and request.record["outcome"] == "failed"

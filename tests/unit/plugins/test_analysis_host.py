@@ -51,6 +51,7 @@ def written(user_data: dict[str, Any], path: str) -> str:
 def test_p26_the_dead_mans_switch_has_an_absolute_time_and_a_second_one(user_data: dict[str, Any]) -> None:
     timer = written(user_data, "/etc/systemd/system/dfir-deadman.timer")
     assert "OnCalendar=2026-11-21 00:20:11 UTC\n" in timer and f"OnBootSec={3 * 3600 + 600}\n" in timer
+    assert "Persistent=true\n" in timer  # it may pass while the host restarts
     assert ["systemctl", "enable", "--now", "dfir-deadman.timer"] in user_data["runcmd"]
 
 

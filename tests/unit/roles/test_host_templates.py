@@ -50,8 +50,10 @@ def toolbox(tmp_path: Path) -> Any:
     """Runs the real dfir-toolbox with a podman that writes down what it was asked."""
     (tmp_path / "podman").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/asked\n')
     evidence = tmp_path / "evidence.json"
-    evidence.write_text(json.dumps({"device": "/dev/nvme2n1", "partitions": [
-        {"device": "/dev/nvme2n1p1"}, {"device": ""}]}))
+    evidence.write_text(json.dumps({"device": "/dev/nvme2n1", "by_id": f"{tmp_path}/disk", "partitions": [
+        {"device": "/dev/nvme2n1p1", "by_id": f"{tmp_path}/disk-part1"}, {"device": "", "by_id": ""}]}))
+    (tmp_path / "disk").symlink_to("/dev/nvme1n1")
+    (tmp_path / "disk-part1").symlink_to("/dev/nvme1n1p1")
     script = tmp_path / "dfir-toolbox"
     script.write_text(render("toolbox", "dfir-toolbox").replace("/etc/dfir/evidence.json", str(evidence)))
     for path in (tmp_path / "podman", script):
@@ -72,8 +74,9 @@ def test_the_tools_run_locked_down(toolbox: Any) -> None:
                  "--volume /etc/dfir:/etc/dfir:ro", "--name dfir-analysis --replace"):
         assert part in line
     assert asked.count("--cap-add") == 1
+    # p19: the disk is found by its id, whatever number it has by now, and is called inside what the facts call it.
     assert [word for word in asked if word.startswith("--device")] == [
-        "--device=/dev/nvme2n1:/dev/nvme2n1:r", "--device=/dev/nvme2n1p1:/dev/nvme2n1p1:r"]
+        "--device=/dev/nvme1n1:/dev/nvme2n1:r", "--device=/dev/nvme1n1p1:/dev/nvme2n1p1:r"]
     assert asked[-4:] == ["registry.example.org/analyst-tools:1", "analyze", "--out", "/results"]
     assert "/srv/dfir/upload" not in line
 
@@ -118,6 +121,28 @@ def test_the_analysis_ends_before_the_deadline(mode: str) -> None:
     past = shell_of(command).replace("exec ", "echo ").replace("2026-", "2020-")
     said = subprocess.run(["sh", "-ec", past], capture_output=True, text=True, check=True).stdout.split()
     assert (said[2] if mode == "automatic" else said[1]) == "1"
+
+
+@pytest.mark.parametrize(("mode", "state", "written"), [
+    ("manual", "running", "success exited 0\n"),
+    ("manual", "stopping", None),
+    ("automatic", "running", "success exited 0\n"),
+    ("automatic", "stopping", "restart - -\n"),
+])
+def test_a_restart_of_the_host_is_no_end_of_a_session(mode: str, state: str, written: str | None, tmp_path: Path,
+                                                      ) -> None:
+    """What the unit leaves behind when it stops, with a systemctl that says how the host is."""
+    unit = render("forensics", "dfir-analysis.service", forensics_work=mode, forensics_home=str(tmp_path))
+    (tmp_path / "upload").mkdir()
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho {state}\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    subprocess.run(["sh", "-c", shell_of(settings(unit, "ExecStopPost")[-1])], check=True, env={
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "SERVICE_RESULT": "success", "EXIT_CODE": "exited",
+        "EXIT_STATUS": "0"})
+    ended = tmp_path / "upload" / "ended"
+    assert (ended.read_text() if ended.exists() else None) == written
+    # A session is started again with the host; an analysis is not.
+    assert settings(unit, "WantedBy") == (["multi-user.target"] if mode == "manual" else [])
 
 
 def test_p26_the_watchdog_ends_the_host_only_after_the_marker(tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts that restart in the middle of their work, and a host whose controller and watchdog are gone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime, timezone
+from typing import Any
+
+from tests.integration.flow.flow_kit import BUCKET, HOME, Request, Site, client, instances, together, until
+from tests.kit import run
+
+EVIDENCE = {"aws_snapshot_id": "snap-0f6be19a124aa193d", "aws_snapshot_region": HOME}
+UNITS = ("dfir-scratch.service", "dfir-evidence.service", "dfir-analysis.service", "dfir-watchdog.service",
+         "dfir-upload.timer", "dfir-deadman.timer")
+MOUNTS = "findmnt --list --raw --noheadings --output TARGET,FSTYPE,OPTIONS | grep ^/evidence/ | sort"
+PROTECTION = "sudo sh -c 'blockdev --getro /dev/disk/by-id/*_$(basename /evidence/vol-* | tr -d -)*'"
+BOOT = "cat /proc/sys/kernel/random/boot_id"
+
+
+def ask_host(request: Request, command: str) -> tuple[int, str]:
+    """What a command of the analyst's says on the host, over a login with what the ready mail says."""
+    done = run(sys.executable, "-m", "lab.analyst", request.incident, "--", command)
+    return done.returncode, "".join(line for line in done.stdout.splitlines(keepends=True)
+                                    if not line.startswith("Warning: Permanently added"))
+
+
+def on_host(request: Request, command: str) -> str:
+    """The same for a command that must succeed."""
+    code, text = ask_host(request, command)
+    assert code == 0, (command, text)
+    return text
+
+
+def restart(request: Request) -> None:
+    """Restart the host, as AWS does for maintenance; returns when one can log in again."""
+    before = on_host(request, BOOT)
+    client(request.lab, "ec2").reboot_instances(InstanceIds=[host(request)["InstanceId"]])
+
+    def is_back() -> bool:
+        code, boot = ask_host(request, BOOT)
+        return code == 0 and boot != before
+
+    until(is_back, "the restart")
+
+
+def host(request: Request) -> dict[str, Any]:
+    """The request's one and only instance."""
+    [found] = instances(request.lab, request.id)
+    return found
+
+
+def artifacts(request: Request) -> dict[str, bytes]:
+    """What lies below the request's prefix, by the rest of its key."""
+    s3, prefix = client(request.lab, "s3"), request.record["request"]["artifact_prefix"]
+    keys = [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])]
+    return {key.removeprefix(prefix): s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+
+
+@together(long=True)
+def test_p26_a_session_survives_a_restart_and_the_dead_mans_switch_alone_ends_it(site: Site) -> None:
+    """Nobody but the host itself: the run that made it is dead, and so are the watchdog and the uploads."""
+    request = site.request(**EVIDENCE, time_limit_hours=0.13, wait_for_results=True)
+    play = request.start()
+    until(lambda: request.mails or play.code is not None, "the ready mail")
+    assert [mail.subject.split()[1] for mail in request.mails] == ["ready:"], play.text[-3000:]
+    play.kill()
+
+    on_host(request, "echo before the restart > /srv/dfir/analyst/early.txt")
+    mounts, protected = on_host(request, MOUNTS), on_host(request, PROTECTION)
+    assert mounts.count("\n") >= 1 and set(protected.split()) == {"1"}
+    restart(request)
+    until(lambda: "activating" not in ask_host(request, f"systemctl is-active {' '.join(UNITS)}")[1], "the start")
+    assert on_host(request, f"systemctl is-active {' '.join(UNITS)}").split() == ["active"] * len(UNITS)
+    assert on_host(request, MOUNTS) == mounts and on_host(request, PROTECTION) == protected
+    assert on_host(request, "test ! -e /evidence/NOT-MOUNTED.txt; cat /srv/dfir/analyst/early.txt") == (
+        "before the restart\n")
+    assert "Sleuth Kit" in on_host(request, "sudo dfir-shell fls -V")
+    tags = {tag["Key"]: tag["Value"] for tag in host(request)["Tags"]}
+    deadline = datetime.fromisoformat(tags["dfir:expires"].replace("Z", "+00:00"))
+    armed = on_host(request, "systemctl show --property=NextElapseUSecRealtime --value dfir-deadman.timer")
+    assert armed.strip() == deadline.strftime("%a %Y-%m-%d %H:%M:%S UTC")
+
+    on_host(request, "sudo systemctl disable --now dfir-watchdog.service dfir-upload.timer")
+    on_host(request, "echo at the last moment > /srv/dfir/analyst/late.txt")
+    assert artifacts(request).keys() <= {"analyst/early.txt"}
+    until(lambda: host(request)["State"]["Name"] == "terminated", "the end of the host", 900)
+    assert datetime.now(timezone.utc) >= deadline
+    assert host(request)["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+    found = artifacts(request)
+    assert found["analyst/early.txt"] == b"before the restart\n"
+    assert found["analyst/late.txt"] == b"at the last moment\n"
+    assert json.loads(found["complete.json"])["outcome"] == "timeout"
+    assert {kind for kind, _id in request.exists()} == {"security-group", "instance-profile", "role-policy", "role"}
+
+    again = request.run()
+    assert again.code == 0, again.text[-3000:]
+    assert request.exists() == set() and request.record["outcome"] == "timeout"
+    assert [mail.subject.split()[1] for mail in request.mails] == ["ready:", "done:"]
+
+
+@together(long=True)
+def test_an_analysis_that_a_restart_cuts_off_is_reported_as_incomplete(site: Site) -> None:
+    request = site.request(**EVIDENCE, forensics_mode="automatic", time_limit_hours=1, wait_for_results=True)
+    play = request.start()
+    until(lambda: request.mails or play.code is not None, "the ready mail")
+    assert [mail.subject.split()[1] for mail in request.mails] == ["ready:"], play.text[-3000:]
+    until(lambda: "dfir-analysis" in ask_host(request, "sudo podman ps --format {{.Names}}")[1], "the analysis")
+    client(site.lab, "ec2").reboot_instances(InstanceIds=[host(request)["InstanceId"]])
+    play.end(600)
+    marker = json.loads(artifacts(request)["complete.json"])
+    assert marker["outcome"] == "incomplete" and marker["missing"], marker
+    assert play.code not in (0, None) and "Traceback" not in play.text
+    assert "INCOMPLETE" in request.mails[-1].text and request.exists() == set()
+    assert request.record["outcome"] == "incomplete"
