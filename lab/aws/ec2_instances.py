@@ -94,6 +94,8 @@ def run_instances(self: Any, image_id: str, count: int, user_data: Any, security
             # A network interface made for the launch goes with the instance, unless the launch says otherwise.
             nic.delete_on_termination = nic.id not in given and not keep
             nic.add_tags(tags.get("network-interface", {}))
+        # Groups may be given for the first network interface instead; they are the instance's, too.
+        instance.security_groups = instance.security_groups or list(instance.nics[min(instance.nics)]._group_set)
         try:
             _add_disks(instance, image, mappings, tags.get("volume", {}))
         except Exception:

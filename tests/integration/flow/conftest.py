@@ -34,4 +34,4 @@ def flows(site: Site, before: set[audit.Thing], request: pytest.FixtureRequest) 
     """Every chosen test that runs beside others, as it goes on."""
     chosen = [item.function for item in request.session.items if hasattr(getattr(item, "function", None), "flow")]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {test.flow: pool.submit(test.flow, site) for test in sorted(chosen, key=lambda test: not test.long)}
+        yield {test.flow: pool.submit(test.flow, site) for test in sorted(chosen, key=lambda test: -test.minutes)}

@@ -338,15 +338,15 @@ class Site:
         return made
 
 
-def together(*, long: bool = False) -> Callable[[Callable[[Site], None]], Callable[[Futures], None]]:
-    """Make of a test one that runs beside others: ansible-playbook waits a lot. Long ones are started first."""
+def together(*, minutes: float = 0) -> Callable[[Callable[[Site], None]], Callable[[Futures], None]]:
+    """Make of a test one that runs beside others: ansible-playbook waits a lot. The longest are started first."""
 
     def decorate(function: Callable[[Site], None]) -> Callable[[Futures], None]:
         def test(flows: Futures) -> None:
             flows[function].result()
 
         test.__name__, test.__doc__, test.__module__ = function.__name__, function.__doc__, function.__module__
-        test.flow, test.long = function, long  # type: ignore[attr-defined]
+        test.flow, test.minutes = function, minutes  # type: ignore[attr-defined]
         return test
 
     return decorate

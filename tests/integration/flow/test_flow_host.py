@@ -51,7 +51,7 @@ print(ask(role + ask(role, **token), **token))
 EACH_ONCE = {"instance": 1, "volume": 3, "security-group": 1, "instance-profile": 1, "role-policy": 1, "role": 1}
 
 
-@together(long=True)
+@together(minutes=4)
 def test_killed_runs_are_taken_up_and_nothing_is_made_twice(site: Site) -> None:
     """Killed while the copy is made and again when the host has just been launched; then a good end, and a bad one."""
     origin = site.source()
@@ -195,7 +195,7 @@ def a_connection_that_breaks_is_told_by_settle(request: Request) -> None:
     remove(request, things)
 
 
-@together(long=True)
+@together(minutes=1)
 def test_a_host_that_cannot_be_reached(site: Site) -> None:
     origin = site.source()
     arm(site.lab, "host.ssh_blocked", "instance_type=r5.large")
@@ -210,7 +210,7 @@ def test_a_host_that_cannot_be_reached(site: Site) -> None:
     remove(request, things)
 
 
-@together(long=True)
+@together(minutes=1)
 def test_a_host_that_dies_while_it_boots(site: Site) -> None:
     origin = site.source()
     arm(site.lab, "ec2.boot_dies", "instance_type=c5.xlarge", "seconds=0")
@@ -224,7 +224,7 @@ def test_a_host_that_dies_while_it_boots(site: Site) -> None:
     assert len(instances(site.lab, request.id)) == 1 and request.record["outcome"] == "incomplete"
 
 
-@together(long=True)
+@together(minutes=2)
 def test_a_host_without_tools_is_of_no_use_and_ends(site: Site) -> None:
     """The third of three failures: the alert is raised, the host is ended, and nothing of it is left to remove."""
     wrong = {"dfir_aws_toolbox_image": "198.51.100.1:5000/analyst-tools:none"}

@@ -10,7 +10,7 @@ import sys
 from datetime import datetime, timezone
 from typing import Any
 
-from tests.integration.flow.flow_kit import BUCKET, HOME, Request, Site, client, instances, together, until
+from tests.integration.flow.flow_kit import BUCKET, HOME, Request, Site, arm, client, instances, together, until
 from tests.kit import run
 
 EVIDENCE = {"aws_snapshot_id": "snap-0f6be19a124aa193d", "aws_snapshot_region": HOME}
@@ -18,6 +18,9 @@ UNITS = ("dfir-scratch.service", "dfir-evidence.service", "dfir-analysis.service
          "dfir-upload.timer", "dfir-deadman.timer")
 MOUNTS = "findmnt --list --raw --noheadings --output TARGET,FSTYPE,OPTIONS | grep ^/evidence/ | sort"
 PROTECTION = "sudo sh -c 'blockdev --getro /dev/disk/by-id/*_$(basename /evidence/vol-* | tr -d -)*'"
+# What a program in the container could do: speak to somebody, write where it must not, find credentials.
+LOCKED_UP = ("dfir-shell sh -c 'tail -n +3 /proc/net/dev | cut -d: -f1; files=\"/x /etc/x /evidence/*/p1/x\"; "
+             "touch $files 2>/dev/null; ls $files 2>/dev/null; env | grep ^AWS_; true'")
 BOOT = "cat /proc/sys/kernel/random/boot_id"
 
 
@@ -60,7 +63,7 @@ def artifacts(request: Request) -> dict[str, bytes]:
     return {key.removeprefix(prefix): s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
 
 
-@together(long=True)
+@together(minutes=7)
 def test_p26_a_session_survives_a_restart_and_the_dead_mans_switch_alone_ends_it(site: Site) -> None:
     """Nobody but the host itself: the run that made it is dead, and so are the watchdog and the uploads."""
     request = site.request(**EVIDENCE, time_limit_hours=0.13, wait_for_results=True)
@@ -78,7 +81,7 @@ def test_p26_a_session_survives_a_restart_and_the_dead_mans_switch_alone_ends_it
     assert on_host(request, MOUNTS) == mounts and on_host(request, PROTECTION) == protected
     assert on_host(request, "test ! -e /evidence/NOT-MOUNTED.txt; cat /srv/dfir/analyst/early.txt") == (
         "before the restart\n")
-    assert "Sleuth Kit" in on_host(request, "sudo dfir-shell fls -V")
+    assert "Sleuth Kit" in on_host(request, "dfir-shell fls -V") and on_host(request, LOCKED_UP).split() == ["lo"]
     tags = {tag["Key"]: tag["Value"] for tag in host(request)["Tags"]}
     deadline = datetime.fromisoformat(tags["dfir:expires"].replace("Z", "+00:00"))
     armed = on_host(request, "systemctl show --property=NextElapseUSecRealtime --value dfir-deadman.timer")
@@ -102,13 +105,15 @@ def test_p26_a_session_survives_a_restart_and_the_dead_mans_switch_alone_ends_it
     assert [mail.subject.split()[1] for mail in request.mails] == ["ready:", "done:"]
 
 
-@together(long=True)
+@together(minutes=3)
 def test_an_analysis_that_a_restart_cuts_off_is_reported_as_incomplete(site: Site) -> None:
     request = site.request(**EVIDENCE, forensics_mode="automatic", time_limit_hours=1, wait_for_results=True)
     play = request.start()
     until(lambda: request.mails or play.code is not None, "the ready mail")
     assert [mail.subject.split()[1] for mail in request.mails] == ["ready:"], play.text[-3000:]
     until(lambda: "dfir-analysis" in ask_host(request, "sudo podman ps --format {{.Names}}")[1], "the analysis")
+    # The watchdog goes on after uploads that are refused.
+    arm(site.lab, "s3.put_refused", f"key={request.incident}/*", "times=2")
     client(site.lab, "ec2").reboot_instances(InstanceIds=[host(request)["InstanceId"]])
     play.end(600)
     marker = json.loads(artifacts(request)["complete.json"])

@@ -148,6 +148,14 @@ def test_no_capacity_is_a_fault_that_can_be_armed(kit: Kit, ec2: Any) -> None:
     assert volumes(ec2) and len(ec2.describe_network_interfaces()["NetworkInterfaces"]) == 1
 
 
+def test_an_instance_has_the_groups_of_its_first_interface(kit: Kit, ec2: Any) -> None:
+    subnet = ec2.describe_subnets()["Subnets"][0]
+    group = ec2.create_security_group(GroupName="ours", Description="ours", VpcId=subnet["VpcId"])["GroupId"]
+    interface = {"DeviceIndex": 0, "SubnetId": subnet["SubnetId"], "Groups": [group]}
+    made = ec2.run_instances(**LAUNCH, NetworkInterfaces=[interface])["Instances"][0]["InstanceId"]
+    assert [item["GroupId"] for item in kit.instance(made, "running")["SecurityGroups"]] == [group]
+
+
 def test_launches_that_aws_refuses_leave_nothing(ec2: Any) -> None:
     assert code(ec2.run_instances, **{**LAUNCH, "ImageId": "ami-0123456789abcdef0"}) == "InvalidAMIID.NotFound"
     assert code(ec2.run_instances, **{**LAUNCH, "InstanceType": "z9.huge"}) == "InvalidParameterValue"
