@@ -41,7 +41,8 @@ BUCKET = f"dfir-artifacts-{ACCOUNT}"
 HOME = "eu-west-1"  # where requests are analyzed
 AWAY = "us-east-1"  # where their snapshots lie
 BLOCK = 524_288
-PATIENCE = 240.0
+PATIENCE = 240.0  # for what the lab or a host does by itself
+SILENCE = 180.0  # no run is slow as long as it speaks, which it promises to do every 10 s; a busy machine takes longer
 Futures = dict[Callable[..., None], "Future[None]"]
 VALID = yaml.safe_load((CHECKOUT / "examples" / "manual.yml").read_text())
 
@@ -79,6 +80,7 @@ class Play:
                                          start_new_session=True)
         self._lines: list[str] = []
         self._log = folder / f"{name}-{variables['incident']}.log"  # stays when a test fails: what came when
+        self._spoke = time.monotonic()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.pid = self._process.pid
@@ -88,6 +90,7 @@ class Play:
         with self._log.open("w") as log:
             for line in iter(self._process.stdout.readline, ""):
                 self._lines.append(line)
+                self._spoke = time.monotonic()
                 print(time.strftime("%H:%M:%S"), line, end="", file=log, flush=True)
 
     @property
@@ -102,18 +105,24 @@ class Play:
     def code(self) -> int | None:
         return self._process.poll()
 
-    def until(self, words: str, seconds: float = PATIENCE) -> None:
+    def wait(self, ready: Callable[[], Any]) -> None:
+        """Wait until something holds or the run ends, for as long as it goes on and speaks."""
+        while self.code is None and not ready():
+            if time.monotonic() - self._spoke > SILENCE:
+                self.kill()
+                raise AssertionError(f"the run said nothing for {SILENCE:.0f} s:\n{self.text[-3000:]}")
+            time.sleep(0.1)
+
+    def until(self, words: str) -> None:
         """Wait for words in the output."""
-        until(lambda: words in self.text or self.code is not None, f"'{words}' in the output", seconds)
+        self.wait(lambda: words in self.text)
+        if self.code is not None:
+            self._reader.join(5)
         assert words in self.text, self.text[-3000:]
 
-    def end(self, seconds: float = PATIENCE) -> Play:
+    def end(self) -> Play:
         """Wait for its end."""
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise AssertionError(f"the run did not end within {seconds:.0f} s:\n{self.text[-3000:]}") from None
+        self.wait(lambda: False)
         self._reader.join(5)
         return self
 
@@ -274,7 +283,7 @@ def source(lab: LabConfig, *, complete: bool = True) -> str:
                            ChecksumAlgorithm="SHA256")
     if complete:
         ebs.complete_snapshot(SnapshotId=made, ChangedBlocksCount=1)
-        until(lambda: state(lab, made, AWAY) == "completed", f"the completion of {made}", 30)
+        until(lambda: state(lab, made, AWAY) == "completed", f"the completion of {made}")
     return str(made)
 
 

@@ -34,7 +34,6 @@ from tests.integration.flow.flow_kit import (
     instances,
     remove,
     together,
-    until,
 )
 from tests.kit import run
 
@@ -64,7 +63,7 @@ def test_killed_runs_are_taken_up_and_nothing_is_made_twice(site: Site) -> None:
     assert len(copies(site.lab, origin)) == 1
 
     second = request.start()
-    until(lambda: instances(site.lab, request.id), "a launch")
+    second.wait(lambda: instances(site.lab, request.id))
     second.kill()
 
     third = request.run()
@@ -227,10 +226,10 @@ def test_a_host_that_dies_while_it_boots(site: Site) -> None:
 @together(minutes=2)
 def test_a_host_without_tools_is_of_no_use_and_ends(site: Site) -> None:
     """The third of three failures: the alert is raised, the host is ended, and nothing of it is left to remove."""
-    wrong = {"dfir_aws_toolbox_image": "198.51.100.1:5000/analyst-tools:none"}
+    wrong = {"toolbox_tmp_size": "none-at-all"}
     request = site.request(aws_snapshot_id=site.source(),
                            overlay={"all": {"children": {"analysis_host": {"vars": wrong}}}})
-    things = check_alert(request, request.run(), "toolbox", "analyst-tools:none could not be pulled",
+    things = check_alert(request, request.run(), "toolbox", "does not run on this host",
                          "The host has been ended", "raise 'attempt'")
     assert things == []
     [host] = instances(site.lab, request.id)

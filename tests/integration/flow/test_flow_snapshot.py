@@ -58,7 +58,7 @@ def test_a_snapshot_in_state_error(site: Site) -> None:
     arm(site.lab, "ec2.copy_fails", f"source_snapshot={origin}", f"region={AWAY}", f"message={why}")
     broken = client(site.lab, "ec2", AWAY).copy_snapshot(SourceSnapshotId=origin, SourceRegion=AWAY)["SnapshotId"]
     site.sources.append(broken)
-    until(lambda: state(site.lab, broken, AWAY) == "error", "the failure of the copy", 20)
+    until(lambda: state(site.lab, broken, AWAY) == "error", "the failure of the copy")
     request = site.request(aws_snapshot_id=broken)
     assert check_alert(request, request.run(), "snapshot", f"Snapshot {broken} is in state error ({why})") == []
     assert copies(site.lab, broken) == []
