@@ -79,6 +79,8 @@ def policies(settings: LabConfig) -> None:
             iam.create_policy_version(PolicyArn=arn, PolicyDocument=text, SetAsDefault=True)
     iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-controller",
                         PolicyDocument=document("controller-policy.json"))
+    iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-imaging",
+                        PolicyDocument=document("imaging-policy.json"))
 
 
 def bucket(settings: LabConfig) -> None:

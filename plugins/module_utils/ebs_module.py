@@ -78,11 +78,12 @@ def bucket_client(module: Any, region: str | None = None) -> Any:
     return module.client("s3", config=s3_config(endpoint), **more)
 
 
-def manifest_home(snapshot_id: str) -> Path:
-    """Where a manifest goes that has no image beside it: a folder of the user's own."""
+def manifest_home(*parts: str) -> Path:
+    """Where a manifest goes that has no image beside it: a folder of the user's own. `parts`: what tells its image from
+    all others."""
     folder = Path("~/.dfir-ebs").expanduser()
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{folder} cannot be made ({error.strerror}): name the manifest's place.") from error
-    return folder / f"{snapshot_id}.manifest"
+    return folder / f"{'.'.join(part.replace('/', '_') for part in parts if part)}.manifest"

@@ -116,6 +116,15 @@ FIELDS: tuple[Field, ...] = (
         most=100000,
     ),
     Field(
+        "max_hours",
+        "number",
+        "must be a number of hours from {least} to {most}, or empty for the operator's limit alone.",
+        NUMBER,
+        required=False,
+        least=0.01,
+        most=999,
+    ),
+    Field(
         "wait_for_results", "boolean", "must be true or false.", allowed=("true", "false"), required=False, default=True
     ),
     Field(

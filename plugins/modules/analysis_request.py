@@ -25,8 +25,8 @@ description:
 notes:
   - "The request's own fields are variables, not options: C(analyst_uid), C(incident), C(aws_analysis_region),
     C(aws_snapshot_region), C(aws_snapshot_id), C(aws_ec2_instance_type), C(forensics_mode), C(time_limit_hours),
-    C(max_cost_usd), C(wait_for_results) and C(attempt). They must be plain values; a value that holds a template is
-    refused."
+    C(max_cost_usd), C(max_hours), C(wait_for_results) and C(attempt). They must be plain values; a value that holds
+    a template is refused."
   - Instance types must be x86_64 (the analysis image is built for amd64) and on Nitro.
 options:
   registry_source:

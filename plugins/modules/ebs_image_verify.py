@@ -24,8 +24,11 @@ options:
     description: Default, beside the image; for segments, the one that lies with them.
     type: path
   record:
-    description: Keep the record of this verification in a file, as JSON. Makes the task report a change.
-    type: path
+    description:
+      - Keep the record of this verification as JSON, in a file or at C(s3://bucket/key), where it is written once.
+        Makes the task report a change.
+    type: str
+    default: ""
   against_aws:
     description: Fetch the blocks from AWS once more, too. Costs as imaging did.
     type: bool
@@ -103,6 +106,7 @@ aws_verification:
   type: dict
 """
 
+import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -110,6 +114,7 @@ from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.manifest import SUFFIX
+from ansible_collections.dfir.aws.plugins.module_utils.ebs.s3 import put_once
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.sources import open_segments
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.verify import (
     Verification,
@@ -137,12 +142,21 @@ def stored(module: Any, work: Work, folder: Path) -> tuple[Path, Verification]:
         store.close()
 
 
+def keep(module: Any, record: Verification, place: str) -> None:
+    """Put a record into a file, or once and for all into a bucket."""
+    if place.startswith("s3://"):
+        bucket, _, key = place[len("s3://"):].partition("/")
+        put_once(bucket_client(module), bucket, key, json.dumps(asdict(record), indent=1).encode())
+    else:
+        record.write(Path(place))
+
+
 def main() -> None:
     """Entry point."""
     module = AnsibleAWSModule(supports_check_mode=True, check_boto3=False, argument_spec={
         "src": {"type": "str", "required": True},
         "manifest": {"type": "path"},
-        "record": {"type": "path"},
+        "record": {"type": "str", "default": ""},
         "against_aws": {"type": "bool", "default": False},
         "sample": {"type": "int"},
         **AWS_SPEC,
@@ -160,9 +174,9 @@ def main() -> None:
                 found["aws_verification"] = asdict(record_of_aws)
         writes = bool(given["record"]) and not module.check_mode
         if writes:
-            record.write(Path(given["record"]))
+            keep(module, record, given["record"])
             if client is not None:
-                record_of_aws.write(Path(f"{given['record']}.aws"))
+                keep(module, record_of_aws, f"{given['record']}.aws")
         if not all(part["ok"] for part in found.values()):
             module.fail_json(msg=f"{given['src']} is not what its manifest says.", changed=writes, **found)
         return {"changed": bool(given["record"]), **found}

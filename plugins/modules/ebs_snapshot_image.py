@@ -176,7 +176,8 @@ def wish(module: Any) -> ImageRequest:
     given = module.params
     sinks: list[Any] = [file_sink(given["dest"])] if given["dest"] else []
     beside = given["dest"] and not given["dest"].startswith("/dev/")
-    manifest = given["manifest"] or (f"{given['dest']}{SUFFIX}" if beside else manifest_home(given["snapshot_id"]))
+    home = (given["dest"] or given["bucket"], given["case"], given["snapshot_id"])
+    manifest = given["manifest"] or (f"{given['dest']}{SUFFIX}" if beside else manifest_home(*home))
     if given["bucket"]:
         prefix = image_prefix(given["case"], given["snapshot_id"])
         client = bucket_client(module, given["bucket_region"])

@@ -62,6 +62,21 @@ def s3_config(endpoint_url: str | None) -> Any:
     )
 
 
+def put_once(client: Any, bucket: str, key: str, body: bytes) -> None:
+    """A small object, never overwritten, whose SHA-256 S3 compares and confirms."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    try:
+        answer = client.put_object(
+            Bucket=bucket, Key=key, Body=body, ChecksumAlgorithm="SHA256", ChecksumSHA256=checksum, IfNoneMatch="*"
+        )
+    except (BotoCoreError, ClientError) as error:
+        raise SinkError(f"s3://{bucket}/{key} could not be written: {error}.") from error
+    if answer.get("ChecksumSHA256") != checksum:
+        raise SinkError(f"s3://{bucket}/{key} was not confirmed with the SHA-256 that was sent.")
+
+
 class SegmentSink:
     """Segments below `prefix` (`<case>/<snapshot>/image/`) of a bucket. `client` is boto3's, for S3."""
 

@@ -150,6 +150,8 @@ def test_an_image_in_a_bucket_needs_no_disk_and_is_rebuilt_from_there(
     made = run("ebs_snapshot_image", **wish)
     place = f"s3://{BUCKET}/{CASE}/{snapshot}/image/"
     assert made["changed"] and made["image"]["sinks"][0]["target"] == place
+    other = run("ebs_snapshot_image", **(wish | {"case": "INC-2"}))
+    assert other["changed"], "the same snapshot in another case is another image"
     shutil.rmtree(tmp_path / "home")  # an execution environment is thrown away
     (tmp_path / "home").mkdir()
     assert not run("ebs_snapshot_image", **wish)["changed"]

@@ -32,7 +32,8 @@ def test_the_table_is_long_enough_and_names_are_unique() -> None:
 def test_the_valid_request_is_accepted_with_defaults() -> None:
     values, problems = check()
     assert problems == []
-    assert values == {**VALID, "time_limit_hours": None, "max_cost_usd": None, "wait_for_results": True, "attempt": 1}
+    left_out = {"time_limit_hours": None, "max_cost_usd": None, "max_hours": None}
+    assert values == {**VALID, **left_out, "wait_for_results": True, "attempt": 1}
 
 
 @pytest.mark.parametrize("entry", TABLE["refused"], ids=lambda entry: entry["name"])

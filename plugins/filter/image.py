@@ -1,0 +1,87 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role `image` decides and hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+
+def _hours(budget: Mapping[str, Any], hashes: Sequence[str]) -> float:
+    seconds = budget["fetch_seconds"] + (budget["hole_hash_seconds"] if hashes else 0)
+    return float(seconds) / 3600
+
+
+def _limit(operator: Any, own: Any, name: str) -> tuple[float, str] | None:
+    """The lower limit, and whose it is."""
+    found = []
+    for value, whose in ((operator, f"dfir_aws_image_{name}"), (own, name)):
+        if value in (None, ""):
+            continue
+        try:
+            found.append((float(value), whose))
+        except (TypeError, ValueError):
+            raise AnsibleFilterError(f"{whose} must be a number, or empty for no limit; it is {value!r}.") from None
+    return min(found) if found else None
+
+
+def image_refusal(budget: Mapping[str, Any], request: Mapping[str, Any], *, max_cost_usd: Any = "", max_hours: Any = "",
+                  hashes: Sequence[str] = (), dest: str = "", recipients: Sequence[str] = ()) -> str:
+    """Why the image is not made, in one sentence, or an empty string."""
+    if recipients and not dest:
+        return "image_recipients needs image_dest: what lies in the bucket as segments is not packed."
+    name = budget["snapshot_id"]
+    limit = _limit(max_cost_usd, request.get("max_cost_usd"), "max_cost_usd")
+    if limit is not None and budget["cost_usd"] > limit[0]:
+        return (f"The image of {name} would cost about {budget['cost_usd']:.4f} USD, more than the limit of "
+                f"{limit[0]:g} USD ({limit[1]}): nothing was created. Raise the limit, or ask for less.")
+    limit, hours = _limit(max_hours, request.get("max_hours"), "max_hours"), _hours(budget, hashes)
+    if limit is not None and hours > limit[0]:
+        return (f"The image of {name} would take about {hours:.2f} hours, more than the limit of {limit[0]:g} hours "
+                f"({limit[1]}): nothing was created. Raise the limit, or leave out digests of the whole image.")
+    return ""
+
+
+def image_plan(budget: Mapping[str, Any], hashes: Sequence[str] = ()) -> str:
+    """What the image will take, in one line."""
+    about = "" if budget["exact"] else "about "
+    return (f"{budget['snapshot_id']}: {about}{budget['blocks']} blocks, {budget['bytes_to_fetch'] / 2**30:.2f} GiB, "
+            f"{budget['cost_usd']:.4f} USD, {_hours(budget, hashes):.2f} hours at least")
+
+
+def image_record(made: Mapping[str, Any], dest: str = "") -> str:
+    """Where the record of the reading back goes: beside the image, once for each run."""
+    started = str(made["image"]["session"].get("started", "")).replace(":", "").replace("-", "")
+    suffix = f"verification-{started}.json" if started else ""
+    if not suffix:
+        return ""  # the image was there, and so is the record of the run that made it
+    return f"{dest}.{suffix}" if dest else f"{made['image']['sinks'][0]['target']}{suffix}"
+
+
+def image_result(made: Mapping[str, Any], budget: Mapping[str, Any], verified: Mapping[str, Any],
+                 packed: Mapping[str, Any], dest: str = "") -> dict[str, Any]:
+    """What the role hands on."""
+    image = made["image"]
+    return {
+        "changed": bool(made["changed"]),
+        "places": [sink["target"] for sink in image["sinks"]],
+        "manifest": made["manifest"],
+        **{name: image[name] for name in ("size", "blocks", "linear_sha256", "sha256")},
+        "budget": dict(budget),
+        "verification": dict(verified["verification"]),
+        "record": image_record(made, dest),
+        "packed": dict(packed.get("packed") or {}),
+    }
+
+
+class FilterModule:
+    """Filters of the role image."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Their names."""
+        return {"image_refusal": image_refusal, "image_plan": image_plan, "image_record": image_record,
+                "image_result": image_result}

@@ -1,0 +1,82 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An image of a snapshot as a user asks for it: the playbook, against the lab with its policies."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pyrage
+import pytest
+import yaml
+
+from lab import audit
+from lab.config import ACCOUNT, LabConfig
+from lab.mail.reader import list_mails
+from tests.kit import CHECKOUT, run
+
+BUCKET, HOME = f"dfir-artifacts-{ACCOUNT}", "eu-west-1"
+VALID = yaml.safe_load((CHECKOUT / "examples" / "image_snapshot.yml").read_text())
+
+
+def ask(folder: Path, *options: str, operator: dict[str, Any] | None = None, **fields: Any) -> CompletedProcess[str]:
+    """Ask for an image; `operator` is laid over the lab's inventory."""
+    (folder / "request.json").write_text(json.dumps({**VALID, **fields}))
+    (folder / "operator.yml").write_text(json.dumps({"all": {"hosts": {"localhost": operator or {}}}}))
+    return run("ansible-playbook", "-i", "inventories/lab", "-i", str(folder / "operator.yml"),
+               "playbooks/image_snapshot.yml", "-e", f"@{folder}/request.json", *options)
+
+
+@pytest.fixture
+def incident() -> str:
+    """One that nobody has used before."""
+    return f"INC-{uuid.uuid4().hex[:8].upper()}"
+
+
+def keys(lab: LabConfig, incident: str) -> list[str]:
+    found = audit.client(lab, "s3", HOME).list_objects_v2(Bucket=BUCKET, Prefix=f"{incident}/")
+    return [entry["Key"] for entry in found.get("Contents", [])]
+
+
+def test_an_image_goes_to_the_bucket_is_read_back_and_told(lab: LabConfig, tmp_path: Path, incident: str) -> None:
+    checked = ask(tmp_path, "--check", incident=incident)
+    assert checked.returncode == 0, checked.stdout
+    assert keys(lab, incident) == []
+    done = ask(tmp_path, incident=incident)
+    assert done.returncode == 0, done.stdout
+    assert f"{VALID['aws_snapshot_id']}: imaging " in done.stdout
+    there = keys(lab, incident)
+    folder = f"{incident}/{VALID['aws_snapshot_id']}/image/"
+    assert f"{folder}manifest" in there and any("/segments/" in key for key in there)
+    assert any("verification-" in key for key in there) and all(key.startswith(folder) for key in there)
+    assert any(incident in mail.subject and "made and read back" in mail.subject for mail in list_mails(lab.mails))
+    again = ask(tmp_path, incident=incident)
+    assert again.returncode == 0 and "changed=0" in again.stdout, again.stdout
+    assert keys(lab, incident) == there
+
+
+def test_what_costs_or_takes_too_much_is_refused_and_nothing_is_made(
+        lab: LabConfig, tmp_path: Path, incident: str) -> None:
+    for operator, said in (({"dfir_aws_image_max_cost_usd": 0.0001}, "USD (dfir_aws_image_max_cost_usd)"),
+                           ({"dfir_aws_image_rate": 1, "dfir_aws_image_max_hours": 0.01}, "dfir_aws_image_max_hours")):
+        refused = ask(tmp_path, operator=operator, incident=incident)
+        flat = " ".join(refused.stdout.split())
+        assert refused.returncode != 0 and said in flat and "nothing was created" in flat, refused.stdout
+    assert keys(lab, incident) == []
+    assert any(incident in mail.subject and "FAILED" in mail.subject for mail in list_mails(lab.mails))
+
+
+def test_an_image_in_a_file_is_packed_for_its_recipients(lab: LabConfig, tmp_path: Path, incident: str) -> None:
+    identity = pyrage.x25519.Identity.generate()
+    recipients = [str(identity.to_public())]
+    operator = {"dfir_aws_image_dest": str(tmp_path / "i.raw"), "dfir_aws_image_recipients": recipients}
+    done = ask(tmp_path, operator=operator, incident=incident)
+    assert done.returncode == 0, done.stdout
+    record = json.loads((tmp_path / "i.raw.zst.age.json").read_text())
+    assert record["plain_size"] == (tmp_path / "i.raw").stat().st_size and (tmp_path / "i.raw.zst.age").exists()
+    assert keys(lab, incident) == []

@@ -1,0 +1,51 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role image decides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.dfir.aws.plugins.filter import image
+
+BUDGET: dict[str, Any] = {
+    "snapshot_id": "snap-0123456789abcdef0", "exact": True, "blocks": 2_000_000, "cost_usd": 6.0,
+    "bytes_to_fetch": 2_000_000 * 524_288, "fetch_seconds": 3600.0, "hole_hash_seconds": 7200.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("limits", "own", "said"), [
+    ({}, {}, ""),
+    ({"max_cost_usd": 6}, {}, ""),
+    ({"max_cost_usd": "5.5"}, {}, "6.0000 USD, more than the limit of 5.5 USD (dfir_aws_image_max_cost_usd)"),
+    ({"max_cost_usd": 10}, {"max_cost_usd": 1}, "the limit of 1 USD (max_cost_usd)"),
+    ({"max_cost_usd": 1}, {"max_cost_usd": 10}, "the limit of 1 USD (dfir_aws_image_max_cost_usd)"),
+    ({"max_hours": 0.5}, {}, "1.00 hours, more than the limit of 0.5 hours (dfir_aws_image_max_hours)"),
+    ({}, {"max_hours": 1.0}, ""),
+    ({"hashes": ["sha256"]}, {"max_hours": 2}, "3.00 hours, more than the limit of 2 hours (max_hours)"),
+    ({"recipients": ["age1x"]}, {}, "needs image_dest"),
+    ({"recipients": ["age1x"], "dest": "/x"}, {}, ""),
+])  # fmt: skip
+def test_what_is_above_the_lower_limit_is_refused(limits: dict[str, Any], own: dict[str, Any], said: str) -> None:
+    request = {"max_cost_usd": None, "max_hours": None, **own}
+    found = image.image_refusal(BUDGET, request, **limits)
+    assert said in found and bool(found) == bool(said)
+    if "limit" in found:
+        assert "nothing was created" in found
+
+
+def test_a_limit_that_is_no_number_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="dfir_aws_image_max_hours must be a number"):
+        image.image_refusal(BUDGET, {}, max_hours="soon")
+
+
+def test_a_record_belongs_to_the_run_that_made_the_image() -> None:
+    target = "s3://bucket/INC-1/snap-1/image/"
+    made = {"image": {"session": {"started": "2026-11-21T10:00:00Z"}, "sinks": [{"target": target}]}}
+    assert image.image_record(made) == f"{target}verification-20261121T100000Z.json"
+    assert image.image_record(made, "/i.raw") == "/i.raw.verification-20261121T100000Z.json"
+    made["image"]["session"] = {}
+    assert image.image_record(made) == ""
