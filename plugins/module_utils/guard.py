@@ -71,7 +71,7 @@ class Guard:
                 waiting = found.get("waiting", {})
                 if waiting and {key: waiting.get(key) for key in ("boot", "namespace")} == _machine():
                     self._waiting = waiting
-            threading.Thread(target=self._watch, name="guard", daemon=True).start()
+            threading.Thread(target=self._watch, args=(self._lease,), name="guard", daemon=True).start()
 
     def stop(self) -> bool:
         """Whether to end: nobody waits any more."""
@@ -86,11 +86,11 @@ class Guard:
             new.write_text(json.dumps({"text": text, "percent": percent}), encoding="utf-8")
             new.replace(self._progress)
 
-    def _watch(self) -> None:
+    def _watch(self, lease: Path) -> None:
         seen, since = -1.0, time.monotonic()
         while not self.reason:
             time.sleep(_POLL)
-            renewed = self._renewed()
+            renewed = _renewed(lease)
             if renewed != seen:
                 seen, since = renewed, time.monotonic()
             # Times of two clocks are never compared: what counts is how long nothing has changed.
@@ -101,17 +101,18 @@ class Guard:
         time.sleep(self._grace)
         os._exit(EXIT_CODE)
 
-    def _renewed(self) -> float:
-        assert self._lease is not None  # noqa: S101 the thread is started with one only
-        try:
-            return self._lease.stat().st_mtime
-        except FileNotFoundError:
-            return -1.0
-        except OSError:
-            return 0.0
-
     def _gone(self) -> bool:
         try:
             return _started(int(self._waiting["pid"])) != self._waiting["started"]
         except (OSError, ValueError):
             return False
+
+
+def _renewed(lease: Path) -> float:
+    """When the lease was renewed; negative if it was taken away."""
+    try:
+        return lease.stat().st_mtime
+    except FileNotFoundError:
+        return -1.0
+    except OSError:
+        return 0.0

@@ -145,7 +145,7 @@ def stored(module: Any, work: Work, folder: Path) -> tuple[Path, Verification]:
 def keep(module: Any, record: Verification, place: str) -> None:
     """Put a record into a file, or once and for all into a bucket."""
     if place.startswith("s3://"):
-        bucket, _, key = place[len("s3://"):].partition("/")
+        bucket, key = place[len("s3://"):].split("/", 1)
         put_once(bucket_client(module), bucket, key, json.dumps(asdict(record), indent=1).encode())
     else:
         record.write(Path(place))

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     """Pack."""
     expected = wanted_sha256(options.manifest)
     passphrase = passphrase_of(options, again=True)
-    bar = Bar(options.quiet)
+    shown = Bar(options.quiet)
     try:
         result = pack(
             options.image,
@@ -67,10 +67,10 @@ def run(options: argparse.Namespace) -> int:
             compression=options.compression,
             level=options.level,
             expect_sha256=expected,
-            tell=bar,
+            tell=shown,
         )
     finally:
-        bar.end()
+        shown.end()
     record = result.record
     if not result.changed:
         note("It was packed already.")

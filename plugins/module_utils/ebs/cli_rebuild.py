@@ -46,14 +46,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Rebuild, or convert."""
-    bar = Bar(options.quiet)
+    shown = Bar(options.quiet)
     try:
-        return _e01(options, bar) if options.e01 else _raw(options, bar)
+        return _e01(options, shown) if options.e01 else _raw(options, shown)
     finally:
-        bar.end()
+        shown.end()
 
 
-def _e01(options: argparse.Namespace, bar: Bar) -> int:
+def _e01(options: argparse.Namespace, shown: Bar) -> int:
     raw = not options.source.startswith("s3://") and not Path(options.source).is_dir()
     manifest = options.manifest or (Path(f"{options.source}{SUFFIX}") if raw else Path(f"{options.output}{SUFFIX}"))
     source: ImageSource
@@ -66,25 +66,25 @@ def _e01(options: argparse.Namespace, bar: Bar) -> int:
         source = SegmentSource(store)
     try:
         facts = CaseFacts(examiner=options.examiner, notes=options.notes)
-        result = make_e01(source, manifest, options.output, facts=facts, tell=bar)
+        result = make_e01(source, manifest, options.output, facts=facts, tell=shown)
     finally:
         source.close()
-    bar.end()
+    shown.end()
     say(f"E01             {result.first} ({len(result.files)} files)")
     say(f"media SHA-256   {result.media_sha256}")
     say(f"media MD5       {result.media_md5}")
     return 0
 
 
-def _raw(options: argparse.Namespace, bar: Bar) -> int:
+def _raw(options: argparse.Namespace, shown: Bar) -> int:
     manifest = options.manifest or Path(f"{options.output}{SUFFIX}")
     target, folder = file_sink(options.output), Path(options.source)
     if options.source.startswith("s3://") or (folder / "segments").is_dir():
         store = open_segments(options.source, _s3(options))
-        result = rebuild_segments(store, target, manifest, hashes=options.hash, tell=bar)
+        result = rebuild_segments(store, target, manifest, hashes=options.hash, tell=shown)
     else:
-        result = _from_blocks(options, manifest, bar)
-    bar.end()
+        result = _from_blocks(options, manifest, shown)
+    shown.end()
     if not result.changed:
         note("The image was there already.")
     if result.ignored:
@@ -99,9 +99,9 @@ def _raw(options: argparse.Namespace, bar: Bar) -> int:
     return 0
 
 
-def _from_blocks(options: argparse.Namespace, manifest: Path, bar: Bar) -> RebuildResult:
+def _from_blocks(options: argparse.Namespace, manifest: Path, shown: Bar) -> RebuildResult:
     blocks = BlockFolder(options.source, snapshot_id=options.snapshot, ignore_foreign=options.ignore_foreign)
-    common = {"region": options.region or "", "hashes": options.hash, "tell": bar}
+    common = {"region": options.region or "", "hashes": options.hash, "tell": shown}
     target = file_sink(options.output)
     if options.expect:
         with Manifest(options.expect) as expected:

@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Unpack."""
     expected = options.sha256 or wanted_sha256(options.manifest)
-    bar = Bar(options.quiet)
+    shown = Bar(options.quiet)
     try:
         result = unpack(
             options.packed,
@@ -40,10 +40,10 @@ def run(options: argparse.Namespace) -> int:
             passphrase=passphrase_of(options, again=False),
             compression=options.compression,
             expect_sha256=expected,
-            tell=bar,
+            tell=shown,
         )
     finally:
-        bar.end()
+        shown.end()
     if not result.changed:
         note("It was there already.")
     say(f"image           {result.path} ({size(result.size)})")

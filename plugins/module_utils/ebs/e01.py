@@ -158,11 +158,19 @@ class _Child:
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
         self._name, self._log = Path(command[0]).name, log
-        with log.open("wb") as file:
-            environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, env=environment
-            )
+        environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+        reading, writing = os.pipe()
+        try:
+            with log.open("wb") as file:
+                self._process = subprocess.Popen(
+                    command, stdin=reading, stdout=file, stderr=subprocess.STDOUT, env=environment
+                )
+        except BaseException:
+            os.close(writing)
+            raise
+        finally:
+            os.close(reading)
+        self._media = os.fdopen(writing, "wb", buffering=0)
 
     def __enter__(self) -> _Child:
         return self
@@ -171,28 +179,21 @@ class _Child:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            try:
-                self._process.stdin.close()
-            except OSError:
-                return
+        self._media.close()
 
     def write(self, data: memoryview | bytes) -> None:
         """Send a part of the media."""
-        assert self._process.stdin is not None  # noqa: S101 it was made with a pipe
         try:
-            self._process.stdin.write(data)
+            left = memoryview(data)
+            while left:
+                left = left[self._media.write(left) :]
         except OSError as error:
             self._process.wait()
             raise SinkError(f"{self._name} ended early: {self._words()}") from error
 
     def end(self, stop: Stop | None) -> str:
         """Close its input and wait; what it said."""
-        assert self._process.stdin is not None  # noqa: S101 as above
-        try:
-            self._process.stdin.close()
-        except OSError as error:
-            raise SinkError(f"{self._name} ended early: {self._words()}") from error
+        self._media.close()
         while self._process.poll() is None:
             if stop is not None and stop():
                 raise Cancelled("The run was cancelled.")
@@ -270,8 +271,8 @@ def _file_facts(path: Path, stop: Stop | None) -> dict[str, Any]:
 
 def _there_already(first: Path, known: Any, stop: Stop | None) -> E01Result:
     try:
-        result = E01Result(first=first, changed=False, **{name: value for name, value in known.items()
-                                                         if name in E01Result.__annotations__})  # fmt: skip
+        facts = {name: value for name, value in known.items() if name in E01Result.__annotations__}
+        result = E01Result(first=first, changed=False, **facts)
         there = [_file_facts(first.with_name(entry["name"]), stop) for entry in result.files]
     except (AttributeError, TypeError, KeyError, OSError):
         there, result = [], None

@@ -219,7 +219,8 @@ class SegmentFolder:
             if path.exists():
                 reader = SegmentReader(path.read_bytes(), name=str(path))
                 identity = self._identity
-                assert identity is not None  # noqa: S101 look_back comes first
+                if identity is None:
+                    raise BadInput(f"{self.name}: its manifest comes first.")
                 head = SegmentHead(identity.snapshot_id, identity.region, identity.volume_gib, number, self.span)
                 if reader.head != head:
                     raise SegmentError(f"{path} is a segment of something else: {reader.head}.")
@@ -246,7 +247,7 @@ def open_segments(place: str, client: Any = None) -> SegmentStore:
         return folder
     from .s3 import SegmentSink
 
-    bucket, _, prefix = place[len("s3://") :].partition("/")
+    bucket, prefix = [*place[len("s3://") :].split("/", 1), ""][:2]
     if not bucket or not prefix.strip("/"):
         raise BadInput(f"{place}: s3://bucket/<case>/<snapshot>/image/ is what an image in a bucket is called.")
     prefix = f"{prefix.rstrip('/')}/"
