@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -33,9 +34,12 @@ def ask(folder: Path, *options: str, operator: dict[str, Any] | None = None, **f
 
 
 @pytest.fixture
-def incident() -> str:
-    """One that nobody has used before."""
-    return f"INC-{uuid.uuid4().hex[:8].upper()}"
+def incident() -> Iterator[str]:
+    """One that nobody has used before; its manifests in the user's folder go with it."""
+    name = f"INC-{uuid.uuid4().hex[:8].upper()}"
+    yield name
+    for path in Path("~/.dfir-ebs").expanduser().glob(f"*.{name}.*"):
+        path.unlink()
 
 
 def keys(lab: LabConfig, incident: str) -> list[str]:
@@ -47,7 +51,7 @@ def test_an_image_goes_to_the_bucket_is_read_back_and_told(lab: LabConfig, tmp_p
     checked = ask(tmp_path, "--check", incident=incident)
     assert checked.returncode == 0, checked.stdout
     assert keys(lab, incident) == []
-    done = ask(tmp_path, incident=incident)
+    done = ask(tmp_path, operator={"dfir_aws_image_rate": 60}, incident=incident)
     assert done.returncode == 0, done.stdout
     assert f"{VALID['aws_snapshot_id']}: imaging " in done.stdout
     there = keys(lab, incident)
