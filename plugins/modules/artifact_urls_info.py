@@ -119,12 +119,10 @@ def main() -> None:
         try:
             size = s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
             urls.append({"key": key, "size": size, "url": signed(signer, bucket, key, seconds)})
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ABSENT:
+        except (ClientError, BotoCoreError) as error:
+            if getattr(error, "response", {}).get("Error", {}).get("Code") in ABSENT:
                 module.fail_json(msg=f"s3://{bucket}/{key} is not there.")
             module.fail_json_aws(error, msg=f"Cannot look at s3://{bucket}/{key}")
-        except BotoCoreError as error:
-            module.fail_json_aws(error, msg=f"Cannot sign an address for s3://{bucket}/{key}")
     module.exit_json(changed=False, urls=urls)
 
 

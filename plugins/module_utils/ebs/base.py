@@ -73,7 +73,8 @@ def merge(records: Iterator[tuple[int, bytes]], changes: Iterator[tuple[int, str
     old, change = next(records, None), next(changes, None)
     while old is not None or change is not None:
         if change is None or (old is not None and old[0] < change[0]):
-            assert old is not None  # noqa: S101 for the type checker: one of the two is there
+            if old is None:
+                raise AssertionError("for the type checker: one of the two is there")
             yield Want(old[0], None, old[1])
             old = next(records, None)
             continue

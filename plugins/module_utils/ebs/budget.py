@@ -48,7 +48,7 @@ def count_blocks(client: EbsClient, snapshot_id: str, *, first: str | None = Non
     listing = Listing(client, snapshot_id, first=first)
     try:
         there = gone = 0
-        for _, token in listing.stream():
+        for _block, token in listing.stream():
             there += token is not None
             gone += token is None
         return listing.volume_gib, there, gone, listing.pages

@@ -58,11 +58,11 @@ def run(options: argparse.Namespace) -> int:
         request.base = BaseImage(options.base, options.base_manifest or Path(f"{options.base}{SUFFIX}"))
     if not options.no_describe:
         _identify(client, request)
-    bar = Bar(options.quiet)
+    progress = Bar(options.quiet)
     try:
-        result = make_image(client, request, tell=bar)
+        result = make_image(client, request, tell=progress)
     finally:
-        bar.end()
+        progress.end()
     outcome = result.outcome
     if not result.changed:
         note("The image was there already.")

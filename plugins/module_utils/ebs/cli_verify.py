@@ -40,14 +40,14 @@ def run(options: argparse.Namespace) -> int:
     manifest = manifest or Path(f"{options.image}{SUFFIX}")
     if (options.against_aws or options.image.startswith("s3://")) and not options.region:
         raise BadInput("This needs --region.")
-    bar = Bar(options.quiet)
+    progress = Bar(options.quiet)
     try:
-        records = [_stored(options, manifest, bar)]
+        records = [_stored(options, manifest, progress)]
         if options.against_aws:
             client = cli.make_client(options)
-            records.append(verify_against_aws(client, manifest, sample=options.sample, tell=bar))
+            records.append(verify_against_aws(client, manifest, sample=options.sample, tell=progress))
     finally:
-        bar.end()
+        progress.end()
     for number, record in enumerate(records):
         if options.record:
             record.write(options.record if not number else Path(f"{options.record}.aws"))
@@ -55,14 +55,14 @@ def run(options: argparse.Namespace) -> int:
     return 0 if all(record.ok for record in records) else 1
 
 
-def _stored(options: argparse.Namespace, manifest: Path, bar: Bar) -> Verification:
+def _stored(options: argparse.Namespace, manifest: Path, progress: Bar) -> Verification:
     if not options.image.startswith("s3://"):
-        return verify_image(options.image, manifest, tell=bar)
+        return verify_image(options.image, manifest, tell=progress)
     parts = urlsplit(options.image)
     client = s3_client(options.region, profile=options.profile)
     sink = SegmentSink(client, parts.netloc, parts.path.lstrip("/"))
     try:
-        return verify_segments(sink, manifest, tell=bar)
+        return verify_segments(sink, manifest, tell=progress)
     finally:
         sink.close()
 

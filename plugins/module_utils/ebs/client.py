@@ -163,7 +163,7 @@ class EbsClient:
         except ValueError as error:
             raise ProtocolError(f"The list of blocks is no JSON: {error}.") from error
         entries = data.get("Blocks" if first is None else "ChangedBlocks") if isinstance(data, dict) else None
-        if not isinstance(entries, list) or not all(type(entry) is tuple for entry in entries):
+        if not isinstance(entries, list) or not all(isinstance(entry, tuple) for entry in entries):
             raise ProtocolError("The answer is no list of blocks.")
         if first is None and any(entry[1] is None for entry in entries):
             raise ProtocolError("The list of blocks has a block without a token.")
@@ -301,7 +301,7 @@ def _entry(found: dict[str, Any]) -> Any:
     if index is None:
         return found
     token = found.get("BlockToken", found.get("SecondBlockToken"))
-    good = type(index) is int and (isinstance(token, str) and token != "")
+    good = isinstance(index, int) and not isinstance(index, bool) and isinstance(token, str) and token != ""
     removed = token is None and "FirstBlockToken" in found
     if not (good or removed):
         raise ProtocolError(f"The list of blocks has an entry that is none: {found}.")

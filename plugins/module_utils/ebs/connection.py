@@ -87,7 +87,8 @@ class Connection:
             if there.tls:
                 if proxy:
                     _tunnel(sock, there, proxy.authorization)
-                assert self._context is not None  # noqa: S101 whoever makes a TLS endpoint gives a context
+                if self._context is None:
+                    raise AssertionError("whoever makes a TLS endpoint gives a context")
                 sock = self._context.wrap_socket(sock, server_hostname=there.host)
             sock.settimeout(self.timeouts.read)
         except BaseException:

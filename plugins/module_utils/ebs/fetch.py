@@ -59,7 +59,7 @@ class Fetcher:
         connections: int = CONNECTIONS,
     ) -> None:
         self._client, self._snapshot_id, self._renew = client, snapshot_id, renew
-        self._all = [client.service.connection() for _ in range(connections)]
+        self._all = [client.service.connection() for _number in range(connections)]
         self._spare = client.service.connection()  # for second tries, while the others have answers under way
         self._buffer = memoryview(bytearray(BLOCK_BUFFER))
 
@@ -100,7 +100,8 @@ class Fetcher:
                 if queue:
                     asked = queue.popleft()
                     if asked.connection is None:
-                        assert asked.want.digest is not None  # noqa: S101 a want has a token or a digest
+                        if asked.want.digest is None:
+                            raise AssertionError("a want has a token or a digest")
                         yield Got(asked.want.block, None, asked.want.digest)
                     else:
                         data, digest = self._take(asked)
@@ -119,7 +120,8 @@ class Fetcher:
             self.close()
 
     def _ask(self, want: Want, connection: Connection) -> _Asked:
-        assert want.token is not None  # noqa: S101 asked before
+        if want.token is None:
+            raise AssertionError("asked before")
         sent = time.monotonic()
         with suppress(Transient):  # the connection is closed: reading from it says so, and then it is tried again
             connection.send(self._client.block_request(self._snapshot_id, want.block, want.token))
@@ -128,7 +130,8 @@ class Fetcher:
     def _take(self, asked: _Asked) -> tuple[memoryview, bytes]:
         """The block that was asked for; tried again as often as the policy allows."""
         connection, client = asked.connection, self._client
-        assert connection is not None  # noqa: S101 asked before
+        if connection is None:
+            raise AssertionError("asked before")
         try:
             return client.check_block(connection.receive(self._buffer), self._buffer)
         except Transient as error:

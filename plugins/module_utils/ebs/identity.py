@@ -8,9 +8,9 @@ Asked with the engine's own small client: boto3's for EC2 takes more memory than
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree  # noqa: S405 AWS' own answers over verified TLS; no entities are resolved
 from collections.abc import Mapping
 from dataclasses import dataclass
+from xml.etree import ElementTree  # noqa: S405 AWS' own answers over verified TLS; no entities are resolved
 
 from .client import EbsClient, check_snapshot_id
 from .errors import NotImageable, ProtocolError, SnapshotGone

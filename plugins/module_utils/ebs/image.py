@@ -85,7 +85,7 @@ class Imaging:
         self._listing = Listing(client, request.snapshot_id, first=request.base.snapshot_id if request.base else None)
         self._fetcher = Fetcher(client, request.snapshot_id, self._renew, connections=request.connections)
         self._whole = WholeHash(request.hashes)
-        self._scratch = [memoryview(bytearray(BLOCK_SIZE)) for _ in range(2)]
+        self._scratch = [memoryview(bytearray(BLOCK_SIZE)) for _number in range(2)]
         self._fetched = self._kept = 0
 
     def run(self) -> ImageResult:

@@ -212,7 +212,7 @@ class Manifest:
         data = self._file.read(RECORD_SIZE)
         if len(data) < RECORD_SIZE or zlib.crc32(data[:36], self.seed) != CRC.unpack_from(data, 36)[0]:
             raise ManifestError(f"The manifest {self.path} is damaged at record {place}.")
-        index, digest, _ = RECORD.unpack(data)
+        index, digest, _check = RECORD.unpack(data)
         return index, digest
 
     def _position(self, index: int) -> int:
@@ -231,7 +231,7 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[Identity, int, int]:
     head = file.read(HEAD.size)
     if len(head) < HEAD.size or not head.startswith(MAGIC):
         raise ManifestError(f"{path} is not a manifest of an EBS image.")
-    _, version, _, length = HEAD.unpack(head)
+    _magic, version, _flags, length = HEAD.unpack(head)
     if version != VERSION:
         raise ManifestError(f"The manifest {path} has format version {version}; this tool reads version {VERSION}.")
     text = file.read(min(length, _LONGEST_JSON))

@@ -237,7 +237,8 @@ class SegmentSink:
         self._readers.clear()
 
     def _head_of(self, number: int) -> SegmentHead:
-        assert self._identity is not None  # noqa: S101 begin comes first
+        if self._identity is None:
+            raise AssertionError("begin comes first")
         identity = self._identity
         return SegmentHead(identity.snapshot_id, identity.region, identity.volume_gib, number, self._span)
 

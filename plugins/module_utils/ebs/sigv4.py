@@ -110,7 +110,7 @@ class Signer:
         moment = self._moment
         if moment is None or moment.second != second:
             moment = self._moment = self._prepare(second)
-        _, canonical_end, to_sign, headers, key = moment
+        _second, canonical_end, to_sign, headers, key = moment
         canonical = f"GET\n{path}\n{query}\nhost:{host}\n{canonical_end}"
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         return headers + hmac.digest(key, (to_sign + digest).encode(), "sha256").hex()
