@@ -24,8 +24,8 @@ test: setup ## run all tests: plugins, lab, and the scenarios on real hosts
 test-flow: setup ## the unhappy paths of a request on real hosts, several at once (wants an idle machine)
 	@$(AS_ROOT) $(PY) -m pytest tests/integration/flow
 
-unit: setup ## run the unit tests alone (no root, under a minute)
-	@$(PY) -m pytest -n 2 tests/unit
+unit: setup ## run the unit tests alone (no root, about a minute)
+	@$(PY) -m pytest -n 2 -m "not slow" tests/unit
 
 lint: setup ## ruff, mypy, yamllint and ansible-lint's production profile
 	@$(PY) -m ruff check .

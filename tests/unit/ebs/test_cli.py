@@ -19,6 +19,8 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs import budget, errors
 from tests.unit.ebs.engine_kit import BLOCKS, MANY, SharedKit, engine, expect_image
 from tests.unit.lab.ebs_kit import KEY, SECRET
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -26,6 +26,8 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs.sinks import RawFile
 from tests.unit.ebs.engine_kit import BLOCKS, MANY, SharedKit, engine, expect_image, image, stop_after
 from tests.unit.lab.ebs_kit import READER, READER_SECRET, Kit, block
 
+pytestmark = pytest.mark.slow
+
 GET = {"action": "GetSnapshotBlock"}
 
 

@@ -19,6 +19,8 @@ import pytest
 import zstandard
 from ansible_collections.dfir.aws.plugins.module_utils.ebs import errors, pack
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 CHUNK = (64 << 10) + 16  # of an age stream: 64 KiB and their tag
 

@@ -23,6 +23,8 @@ from tests.unit.ebs.test_pack import Keys, names
 from tests.unit.ebs.test_rebuild import folder_of
 from tests.unit.lab.ebs_kit import KEY, REGION, SECRET
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).resolve().parents[3]
 
 

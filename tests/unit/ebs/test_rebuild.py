@@ -29,6 +29,8 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs.verify import verify_
 from tests.unit.ebs.engine_kit import BLOCKS, SharedKit, engine, expect_image, image
 from tests.unit.lab.ebs_kit import block
 
+pytestmark = pytest.mark.slow
+
 SNAPSHOT = "snap-0123456789abcdef0"
 ZEROS = bytes(BLOCK_SIZE)
 

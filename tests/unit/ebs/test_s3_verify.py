@@ -28,6 +28,8 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs.verify import (
 from tests.unit.ebs.engine_kit import BLOCKS, MANY, SharedKit, engine, expect_image, image, stop_after
 from tests.unit.lab.ebs_kit import block
 
+pytestmark = pytest.mark.slow
+
 
 def sink(bucket: Any, snapshot: str, **more: Any) -> SegmentSink:
     return SegmentSink(bucket[0], bucket[1], image_prefix("INC-1", snapshot), **more)

@@ -22,6 +22,8 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs.verify import verify_
 from tests.unit.ebs.engine_kit import BLOCKS, SharedKit, engine, expect_image, image
 from tests.unit.lab.ebs_kit import REGION, Kit, block, put
 
+pytestmark = pytest.mark.slow
+
 PUT = {"action": "PutSnapshotBlock"}
 
 

@@ -22,6 +22,8 @@ from lab.aws.account import ADMIN
 from tests.unit.lab.aws_kit import REGION, Kit, Recorder, allow, eventually
 from tests.unit.lab.ebs_kit import block, linear, put
 
+pytestmark = pytest.mark.slow
+
 BLOCKS = {index: block(index) for index in (0, 1, 63, 64, 500, 2047)}
 BUCKET = "dfir-images"
 CASE = "INC-2026-0042"
