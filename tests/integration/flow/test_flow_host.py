@@ -192,6 +192,10 @@ def a_connection_that_breaks_is_told_by_settle(request: Request) -> None:
                          f"The connection to {host['InstanceId']} at {host['PrivateIpAddress']} failed or broke")
     assert "UNREACHABLE!" in play.text
     remove(request, things)
+    # Once more: its host is gone, which is told, and the request is over.
+    again = request.run()
+    assert again.code not in (0, None) and "raise 'attempt'" in again.sentence
+    assert request.record["state"] == "finished" and request.record["outcome"] == "incomplete"
 
 
 @together(minutes=1)

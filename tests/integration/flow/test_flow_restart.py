@@ -66,7 +66,7 @@ def artifacts(request: Request) -> dict[str, bytes]:
 @together(minutes=7)
 def test_p26_a_session_survives_a_restart_and_the_dead_mans_switch_alone_ends_it(site: Site) -> None:
     """Nobody but the host itself: the run that made it is dead, and so are the watchdog and the uploads."""
-    request = site.request(**EVIDENCE, time_limit_hours=0.13, wait_for_results=True)
+    request = site.request(**EVIDENCE, time_limit_hours=0.11, wait_for_results=True)
     play = request.start()
     play.wait(lambda: request.mails)
     assert [mail.subject.split()[1] for mail in request.mails] == ["ready:"], play.text[-3000:]
