@@ -3,10 +3,10 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 # The lab boots hosts, so it needs root; everything else runs as the caller.
-AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DFIR_LAB_STATE,DFIR_LAB_PORT,DFIR_LAB_CACHE,PYTHONDONTWRITEBYTECODE)
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DFIR_LAB_STATE,DFIR_LAB_PORT,DFIR_LAB_CACHE,DFIR_TEST_LAB_STATE,DFIR_TEST_LAB_PORT,PYTHONDONTWRITEBYTECODE)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo test test-flow unit lint sanity core216 bench lab-up lab-down lab-status clean
+.PHONY: help setup demo test unit lint sanity core216 bench lab-up lab-down lab-status clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -19,10 +19,8 @@ demo: lab-up ## run the main job on the embedded lab, from the request to the re
 	@$(PY) -m lab.demo
 
 test: setup ## run all tests: plugins, lab, and the scenarios on real hosts
-	@$(AS_ROOT) $(PY) -m pytest --ignore=tests/integration/flow tests/unit tests/integration tests/scenarios
-
-test-flow: setup ## the unhappy paths of a request on real hosts, several at once (wants an idle machine)
-	@$(AS_ROOT) $(PY) -m pytest tests/integration/flow
+	@$(AS_ROOT) $(PY) -m pytest -n 2 tests/unit
+	@$(AS_ROOT) $(PY) -m pytest tests/integration tests/scenarios
 
 unit: setup ## run the unit tests alone (no root, about a minute)
 	@$(PY) -m pytest -n 2 -m "not slow" tests/unit
