@@ -53,7 +53,8 @@ options:
     type: str
   steps:
     description:
-      - Several steps at once, in their order, for O(state=step). Each has C(name) and may have C(outcome), C(details),
+      - Several steps at once, in their order, for O(state=step); or the last steps, for O(state=finished) and
+        O(state=released), which note them in the same write. Each has C(name) and may have C(outcome), C(details),
         C(started_at) and C(ended_at).
     type: list
     elements: dict
@@ -230,14 +231,12 @@ def next_record(params: Mapping[str, Any], record: dict[str, Any] | None, now: d
         return records.opened(record, params["spec"], holder, now, minutes, force=params["force"], gone=records.is_gone)
     if record is None:
         raise records.RecordError(f"Request {params['request_id']} has no record: open it first (state: opened).")
-    if state == "released":
-        return records.released(record, holder, now)
-    if state == "finished":
-        return records.finished(record, holder, now, params["outcome"], gone=records.is_gone)
     if state == "renewed":
         return records.renewed(record, holder, now, minutes, gone=records.is_gone)
-    told = params["steps"] or [{"name": params["step"], "outcome": params["outcome"], "details": params["details"],
-                                "started_at": params["started_at"]}]
+    told = params["steps"]
+    if state == "step" and not told:
+        told = [{"name": params["step"], "outcome": params["outcome"], "details": params["details"],
+                 "started_at": params["started_at"]}]
     change = records.Change(record, False, adopted=True)
     for step in told:
         following = records.stepped(
@@ -245,7 +244,11 @@ def next_record(params: Mapping[str, Any], record: dict[str, Any] | None, now: d
             details=step.get("details") or {}, started_at=step.get("started_at") or "",
             ended_at=step.get("ended_at") or "", gone=records.is_gone)
         change = following._replace(changed=change.changed or following.changed)
-    return change
+    if state == "step":
+        return change
+    ended = (records.released(change.record, holder, now) if state == "released" else
+             records.finished(change.record, holder, now, params["outcome"], gone=records.is_gone))
+    return ended._replace(changed=change.changed or ended.changed)
 
 
 def swap(shelf: Shelf, change: Callable[[dict[str, Any] | None], records.Change], *, creates: bool,

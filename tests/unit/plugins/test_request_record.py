@@ -160,6 +160,19 @@ def test_check_mode_tells_and_writes_nothing(shelf: Any) -> None:
     assert later.changed
 
 
+@pytest.mark.parametrize("state", ["finished", "released"])
+def test_the_last_steps_are_noted_in_the_write_that_ends_the_run(shelf: Any, state: str) -> None:
+    shelf.write(fresh(), "")
+    params = {"state": state, "holder": "me", "lease_minutes": 60, "outcome": "failed",
+              "request_id": SPEC["request_id"], "steps": [
+                  {"name": "snapshot", "outcome": "failed", "details": {"reason": "no"}}]}
+    request_record.swap(shelf, lambda record: request_record.next_record(params, record, NOW), creates=False,
+                        check_mode=False)
+    record, _etag = shelf.read()
+    assert [(step["name"], step["outcome"]) for step in record["steps"]] == [("snapshot", "failed")]
+    assert record["lease"] is None and record["state"] == ("finished" if state == "finished" else "open")
+
+
 def test_of_two_runs_that_race_one_gets_the_lease(shelf: Any) -> None:
     start, results = threading.Barrier(2), []
 
