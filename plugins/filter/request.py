@@ -62,7 +62,8 @@ def snapshot_copy_tags(snapshot: Mapping[str, Any], expires: str, kms_key_id: st
 def request_result(request: Mapping[str, Any], opened: Mapping[str, Any], holder: str, region: str) -> dict[str, Any]:
     """What the role `request` hands on: the request, and how its record stands.
 
-    `launched` says that a host was launched for it before, `plan` is the plan that was made then.
+    `launched` says that a host was launched for it before, `plan` is the plan that was made then, and `earlier` holds
+    what earlier runs found on the host: a run that comes after the host's end can ask nobody else.
     """
     where = f"s3://{request['artifact_bucket']}/{request['artifact_prefix']}"
     finished = bool(opened.get("finished"))
@@ -74,6 +75,7 @@ def request_result(request: Mapping[str, Any], opened: Mapping[str, Any], holder
         **request,
         "launched": "analysis_host" in done,
         "plan": done.get("plan") or {},
+        "earlier": {name: done.get(name) or {} for name in ("evidence", "toolbox", "analyst_access")},
         "adopted": bool(opened.get("adopted")),
         "finished": finished,
         "outcome": opened.get("outcome"),

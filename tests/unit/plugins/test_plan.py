@@ -212,6 +212,10 @@ class TestRunningRequest:
         failed = self.opened("plan", "analysis_host", outcome="failed")
         assert not failed["launched"] and failed["plan"] == {}
 
+    def test_what_earlier_runs_found_on_the_host_is_told_although_it_is_gone(self) -> None:
+        assert self.opened("evidence")["earlier"] == {
+            "evidence": {"of": "evidence", "items": [1]}, "toolbox": {}, "analyst_access": {}}
+
     def test_a_host_without_a_kept_plan_is_said_and_is_no_failure(self) -> None:
         plan = filters.kept_plan({**REQUEST, "plan": {}})
         assert "has a host already, and no plan" in filters.plan.table(plan, kept=True)[0]
