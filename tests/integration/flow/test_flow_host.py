@@ -75,6 +75,7 @@ def test_killed_runs_are_taken_up_and_nothing_is_made_twice(site: Site) -> None:
     assert len(request.record["runs"]) == 3
 
     every_thing_is_tagged(request)
+    every_disk_is_encrypted_and_of_today(request, origin)
     its_credentials_write_once_below_its_prefix_and_no_more(request)
     a_connection_that_breaks_is_told_by_settle(request)
 
@@ -114,6 +115,18 @@ def every_thing_is_tagged(request: Request) -> None:
         if thing.kind in ("instance", "volume", "security-group"):
             refused(lambda name=thing.id: controller.create_tags(Resources=[name], Tags=[
                 {"Key": "dfir:request", "Value": request.id}]), "UnauthorizedOperation")
+
+
+def every_disk_is_encrypted_and_of_today(request: Request, origin: str) -> None:
+    """p30: gp3 and nothing else; copy and volumes under the key that the inventory names."""
+    kms, ec2 = client(request.lab, "kms"), client(request.lab, "ec2")
+    key = kms.describe_key(KeyId="alias/dfir-evidence")["KeyMetadata"]["Arn"]
+    volumes = ec2.describe_volumes(VolumeIds=[id for kind, id in request.exists() if kind == "volume"])["Volumes"]
+    assert {(volume["VolumeType"], volume["Encrypted"], volume["KmsKeyId"]) for volume in volumes} == {
+        ("gp3", True, key)}
+    assert len(volumes) == EACH_ONCE["volume"]
+    [copy] = copies(request.lab, origin)
+    assert copy["Encrypted"] and copy["KmsKeyId"] == key
 
 
 def refused(call: Callable[[], Any], *codes: str) -> None:

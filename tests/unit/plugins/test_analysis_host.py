@@ -35,11 +35,14 @@ def render(name: str, **values: Any) -> str:
     return environment.get_template(name).render(**values)
 
 
+FIRST_BOOT = {"files": [{"path": "/etc/x", "content": "one: 'two'\n[three]\n"}], "units": ["x.service"]}
+
+
 @pytest.fixture(scope="module")
 def user_data() -> dict[str, Any]:
     text = render("user_data.yml.j2", analysis_host_user="dfir", analysis_host_hours=3,
                   analysis_host_controller_public_key="ssh-ed25519 AAAA x: #y\n",
-                  __analysis_host_expires="2026-11-21T00:20:11Z")
+                  __analysis_host_expires="2026-11-21T00:20:11Z", analysis_host_first_boot=FIRST_BOOT)
     assert text.startswith("#cloud-config\n")
     return yaml.safe_load(text)
 
@@ -80,6 +83,12 @@ def test_p22_nothing_assembles_what_it_finds_on_the_evidence(user_data: dict[str
 def test_nothing_upgrades_itself(user_data: dict[str, Any]) -> None:
     assert user_data["package_update"] is False and user_data["package_upgrade"] is False
     assert any("apt-daily.timer" in command for command in user_data["bootcmd"])
+
+
+def test_the_first_boot_brings_more_and_does_not_wait_for_it(user_data: dict[str, Any]) -> None:
+    assert written(user_data, "/etc/x") == "one: 'two'\n[three]\n"
+    assert user_data["runcmd"][-1] == ["systemctl", "start", "--no-block", "x.service"]
+    assert user_data["runcmd"].index(["systemctl", "enable", "--now", "dfir-deadman.timer"]) < 2  # before anything else
 
 
 def test_p42_user_data_holds_no_secret(user_data: dict[str, Any]) -> None:

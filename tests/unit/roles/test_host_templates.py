@@ -98,6 +98,15 @@ def test_scripts_parse(role: str, name: str) -> None:
     subprocess.run(["sh", "-n"], input=render(role, name), text=True, check=True)
 
 
+def test_packages_install_themselves_without_asking_and_one_by_one_quoted() -> None:
+    unit = render("toolbox", "dfir-packages.service", toolbox_packages=["podman", "x;reboot"])
+    update, install = settings(unit, "ExecStart")
+    assert update == "/usr/bin/apt-get update"
+    words = shlex.split(install)
+    assert words[-2:] == ["podman", "x;reboot"] and {"--yes", "--no-install-recommends"} <= set(words)
+    assert settings(unit, "Environment") == ["DEBIAN_FRONTEND=noninteractive"]
+
+
 def test_the_uploader_sees_no_evidence_and_writes_only_its_own_state() -> None:
     [command] = settings(render("forensics", "dfir-upload.service"), "ExecStart")
     words = command.split()
