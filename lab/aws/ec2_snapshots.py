@@ -25,6 +25,7 @@ from moto.ec2.utils import random_snapshot_id
 NO_VOLUME = "vol-ffffffff"
 STEPS = 10  # how many times the progress of something slow moves
 BLOCK = 524_288
+_describe_attribute = ElasticBlockStore.describe_snapshot_attribute
 KMS_REFUSED = "Given key ID is not accessible"
 
 
@@ -46,6 +47,14 @@ class LabSnapshot(Snapshot):
         self.percent = 0
         self.state_message: str | None = None
         self.completion_time: Any = None
+        self.lab_codes: list[str] = []
+
+    @property
+    def product_codes(self) -> list[str]:
+        """Marketplace product codes: its source's, or what a fault gives it."""
+        region = self.ec2_backend.region_name
+        given = current().faults.take("ec2.product_code", region=region, snapshot=self.id)
+        return [*self.lab_codes, *([str(given.args.get("code") or "0labproductcode")] if given else [])]
 
     @property
     def state(self) -> str:
@@ -147,6 +156,7 @@ def copy_snapshot(self: Any, source_snapshot_id: str, source_region: str, descri
         self, random_snapshot_id(), NO_VOLUME, source.volume_size,
         description or f"[Copied {source_snapshot_id} from {source_region}]",
         lineage=f"{source.lineage}>{region}:{key or ''}", encrypted=encrypted, kms_key_id=key)
+    snapshot.lab_codes = source.product_codes
     self.snapshots[snapshot.id] = snapshot
     _run_copy(snapshot, source_region, source_snapshot_id, refusal)
     return snapshot
@@ -186,6 +196,7 @@ def create_snapshot(self: Any, volume_id: str, description: str | None, owner_id
                                                   "has no blocks; snapshot a data volume instead.")
     snapshot = LabSnapshot(self, random_snapshot_id(), volume_id, volume.size, description or "",
                            lineage=volume_id, encrypted=bool(volume.encrypted), kms_key_id=volume.kms_key_id)
+    snapshot.lab_codes = list(volume.product_codes)
     current().store.snapshot_volume(self.region_name, volume_id, snapshot.id)
     self.snapshots[snapshot.id] = snapshot
     progress_in_steps(snapshot, current().delays.snapshot, snapshot.complete)
@@ -242,6 +253,21 @@ def describe_snapshots(self: Any) -> ActionResult:
     return ActionResult({"Snapshots": found, "NextToken": following})
 
 
+def product_codes_answer(codes: list[str]) -> list[dict[str, str]]:
+    """Product codes as the API spells them."""
+    return [{"ProductCodeId": code, "ProductCodeType": "marketplace"} for code in codes]
+
+
+def describe_snapshot_attribute(self: Any) -> ActionResult:
+    """DescribeSnapshotAttribute: one attribute, and to the owner alone."""
+    snapshot = get_snapshot(self.ec2_backend, self._get_param("SnapshotId"))
+    if snapshot.owner_id != ACCOUNT:
+        raise EC2ClientError("AuthFailure", f"Not authorized for resource: {snapshot.id}")
+    if self._get_param("Attribute") == "productCodes":
+        return ActionResult({"SnapshotId": snapshot.id, "ProductCodes": product_codes_answer(snapshot.product_codes)})
+    return _describe_attribute(self)
+
+
 def copy_snapshot_response(self: Any) -> ActionResult:
     """CopySnapshot, with the parameters that moto drops."""
     self.error_on_dryrun()
@@ -261,3 +287,4 @@ def install() -> None:
         setattr(EBSBackend, function.__name__, function)
     ElasticBlockStore.describe_snapshots = describe_snapshots  # type: ignore[method-assign]
     ElasticBlockStore.copy_snapshot = copy_snapshot_response  # type: ignore[method-assign]
+    ElasticBlockStore.describe_snapshot_attribute = describe_snapshot_attribute  # type: ignore[method-assign]

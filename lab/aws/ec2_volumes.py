@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from . import moto_app, needs
-from .ec2_snapshots import default_key, get_snapshot
+from .ec2_snapshots import default_key, get_snapshot, product_codes_answer
 from .world import current
 
 # isort: split
@@ -278,6 +278,15 @@ def create_volume_response(self: Any) -> ActionResult:
     return ActionResult(idempotent(self, made))
 
 
+def describe_volume_attribute(self: Any) -> ActionResult:
+    """DescribeVolumeAttribute, of which moto has nothing."""
+    volume = self.ec2_backend.get_volume(self._get_param("VolumeId"))
+    wanted = self._get_param("Attribute")
+    if wanted != "productCodes":
+        raise EC2ClientError("LabNotImplemented", f"The lab keeps no attribute {wanted} of volumes.")
+    return ActionResult({"VolumeId": volume.id, "ProductCodes": product_codes_answer(volume.product_codes)})
+
+
 def get_volume(self: Any, volume_id: str) -> Any:
     """Replaces moto's, whose error is the same but for malformed ids."""
     volume = self.volumes.get(volume_id)
@@ -294,3 +303,4 @@ def install() -> None:
     for function in (create_volume, delete_volume, attach_volume, detach_volume, get_volume):
         setattr(EBSBackend, function.__name__, function)
     ElasticBlockStore.create_volume = create_volume_response  # type: ignore[method-assign]
+    ElasticBlockStore.describe_volume_attribute = describe_volume_attribute  # type: ignore[method-assign,assignment]

@@ -17,6 +17,7 @@
 | ec2.copy_slow | a copy stays pending for longer | *copy* | seconds (60) |
 | ec2.kms_late_refusal | a copy ends in `error` for want of rights on its key | *copy* | message |
 | ec2.no_capacity | RunInstances: InsufficientInstanceCapacity | region zone instance_type | |
+| ec2.product_code | a snapshot, its copies and volumes carry a Marketplace product code | region snapshot | code |
 | ec2.boot_dies | the host ends while it boots | region instance instance_type | seconds (0) |
 | host.ssh_blocked | port 22 of a host is unreachable | region instance instance_type | |
 | s3.put_refused | PutObject, UploadPart and the like: 403 | region bucket key method | status, code |
@@ -59,6 +60,9 @@ POINTS: Mapping[str, Point] = {
     "ec2.copy_slow": Point("a copy stays pending for longer", _COPY, {"seconds": float}),
     "ec2.kms_late_refusal": Point("a copy ends in error for want of rights on its key", _COPY, {"message": str}),
     "ec2.no_capacity": Point("RunInstances: InsufficientInstanceCapacity", ("region", "zone", "instance_type")),
+    "ec2.product_code": Point(
+        "a snapshot, its copies and volumes carry a Marketplace product code", ("region", "snapshot"), {"code": str}
+    ),
     "ec2.boot_dies": Point(
         "the host ends while it boots", ("region", "instance", "instance_type"), {"seconds": float}
     ),

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.dfir.aws.plugins.module_utils import product_codes
+
 Snapshot = Mapping[str, Any]
 
 
@@ -42,6 +44,8 @@ def snapshot_refusal(found: Sequence[Snapshot], snapshot_id: str, region: str) -
                 "createVolumePermission), or copy it into this account and have the copy analyzed.")
     if snapshot.get("outpost_arn"):
         return f"Snapshot {snapshot_id} lies on an Outpost: copy it to the region {region} first."
+    if snapshot.get("product_codes"):
+        return product_codes.refusal(f"Snapshot {snapshot_id}", list(snapshot["product_codes"]))
     return ""
 
 
@@ -74,7 +78,8 @@ def snapshot_find_result(choice: Mapping[str, Any], source: Sequence[Snapshot], 
                          ) -> dict[str, Any]:
     """What is there of a snapshot: it can be used itself, an earlier copy can be, or `source` has to be copied.
 
-    `full_bytes` is what AWS says about its written data, None where it does not say (old snapshots).
+    `full_bytes` is what AWS says about its written data, None where it does not say (old snapshots). `codes_known` says
+    whether its Marketplace product codes could be looked at: AWS shows them to the owner alone.
     """
     snapshot: Snapshot = choice["snapshot"] or source[0]
     # A copy that was just started may not know it yet, its source does.
@@ -83,6 +88,7 @@ def snapshot_find_result(choice: Mapping[str, Any], source: Sequence[Snapshot], 
     return {
         "how": choice["how"], "id": str(snapshot["snapshot_id"]), "volume_gib": int(snapshot["volume_size"]),
         "full_bytes": None if full is None else int(full), "pending": snapshot.get("state") == "pending",
+        "codes_known": (source[0] if source else snapshot).get("product_codes") is not None,
         "source_id": source_id, "source_region": source_region,
     }
 

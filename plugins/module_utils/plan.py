@@ -24,6 +24,8 @@ NOT_INCLUDED = (
     "taxes and discounts", "storing and fetching results (S3)", "KMS and API requests",
     "traffic through NAT gateways and interface endpoints", "volume initialization at a chosen rate",
 )
+CODES_UNKNOWN = ("AWS shows its Marketplace product codes to its owner alone; the volume is looked at before it is "
+                 "attached")
 CHECKED = "nothing was created and nothing written; what would happen on the host cannot be predicted"
 
 
@@ -61,7 +63,7 @@ def make(request: Mapping[str, Any], found: Mapping[str, Any], host: Host, table
 
     :param request: as the front door returned it.
     :param found: the snapshot to use or to copy: `how` (itself, reuse, copy), `id`, `volume_gib`, `full_bytes` (None
-        where AWS does not say), `source_id`, `source_region`.
+        where AWS does not say), `codes_known` (whether its product codes are), `source_id`, `source_region`.
     :param tables: price tables, the operator's first.
     :param keep_hours: for how long a copy is kept at least.
     :param setup_minutes: expected time of a host besides the reading of its volume.
@@ -98,6 +100,7 @@ def make(request: Mapping[str, Any], found: Mapping[str, Any], host: Host, table
         "request_id": request["request_id"], "mode": request["mode"], "how": found["how"],
         "snapshot_id": found["source_id"], "source_region": found["source_region"], "region": region,
         "volume_gib": volume_gib, "data_gib": round(data_gib, 3), "data_known": full is not None,
+        "codes_known": bool(found.get("codes_known", True)),
         "copied_gib": round(copied_gib, 3), "host": asdict(host), "volumes_gib": volumes_gib,
         "expected_hours": round(expected, 2), "items": [asdict(item) for item in items], "currency": CURRENCY,
         "total_usd": None if unpriced else round(sum(item.usd or 0 for item in items), 2), "unpriced": unpriced,
@@ -145,6 +148,7 @@ def table(plan: Mapping[str, Any], kept: bool = False, check_mode: bool = False)
             ("Plan", f"of request {plan['request_id']}" + (", as made when its host was launched" if kept else "")),
             ("Snapshot", f"{plan['snapshot_id']} in {plan['source_region']}, {_data(plan)} of {plan['volume_gib']} "
                          "GiB"),
+            *([] if plan.get("codes_known", True) else [("Snapshot", CODES_UNKNOWN)]),
             ("Copy", _copy(plan)),
             ("Host", f"{host['instance_type']} ({host['vcpus']} vCPU, {host['memory_mib'] / 1024:g} GiB) in "
                      f"{plan['region']}"),

@@ -12,7 +12,8 @@ module: ec2_shared_snapshot_info
 version_added: 0.1.0
 short_description: Look at one snapshot, whoever owns it
 description:
-  - Describes a snapshot that this account owns or may use, and says whether everybody may use it.
+  - Describes a snapshot that this account owns or may use, and says whether everybody may use it, and, where AWS tells
+    it, which AWS Marketplace product codes it carries.
   - M(amazon.aws.ec2_snapshot_info) asks for each snapshot who may use it, which AWS tells to its owner alone, and
     cannot ask whether one is public. It fits snapshots of one's own.
 options:
@@ -30,7 +31,7 @@ author:
 seealso:
   - module: amazon.aws.ec2_snapshot_info
 notes:
-  - "Needed: C(ec2:DescribeSnapshots)."
+  - "Needed: C(ec2:DescribeSnapshots). For product codes C(ec2:DescribeSnapshotAttribute); without it they are unknown."
 """
 
 EXAMPLES = r"""
@@ -52,6 +53,11 @@ snapshots:
     public:
       description: Whether every AWS account may use it.
       type: bool
+    product_codes:
+      description:
+        - AWS Marketplace product codes. None where AWS does not show them to this account, which is not their owner.
+      type: list
+      elements: str
 """
 
 from typing import Any
@@ -59,6 +65,7 @@ from typing import Any
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_list_to_ansible_dict
+from ansible_collections.dfir.aws.plugins.module_utils import product_codes
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -79,11 +86,12 @@ def described(ec2: Any, snapshot_id: str, **more: Any) -> list[dict[str, Any]]:
 
 
 def look(ec2: Any, snapshot_id: str) -> list[dict[str, Any]]:
-    """The snapshot and whether it is public; nothing when it is not there."""
+    """The snapshot, whether it is public, and its product codes; nothing when it is not there."""
     found = described(ec2, snapshot_id)
     # Anybody may ask this, unlike DescribeSnapshotAttribute, which answers the owner only.
     public = bool(found and described(ec2, snapshot_id, RestorableByUserIds=["all"]))
     return [{**camel_dict_to_snake_dict(item, ignore_list=["Tags"]), "public": public,
+             "product_codes": product_codes.of_snapshot(ec2, snapshot_id),
              "tags": boto3_tag_list_to_ansible_dict(item.get("Tags") or [])} for item in found]
 
 

@@ -16,7 +16,7 @@ description:
   - Reconciles C(DeleteOnTermination), which is false on every volume that is attached later, and which
     M(amazon.aws.ec2_vol) leaves alone on one that is attached already. A host that ends by itself leaks such volumes.
   - Recognizes a volume with an AWS Marketplace product code before it tries, because such a volume attaches to a
-    stopped instance only.
+    stopped instance only. Those of a snapshot that is somebody else's are shown on the volume.
 options:
   volume_id:
     description: The volume.
@@ -109,6 +109,7 @@ import time
 from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils import product_codes
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -178,19 +179,15 @@ class Attachment:
             raise Refused(f"Volume {self.volume_id} is {self.volume['State']}, not available: wait for it first.")
         codes = self._product_codes() if state == "running" else []
         if codes:
-            raise Refused(f"Volume {self.volume_id} carries the Marketplace product code {', '.join(codes)}: AWS "
-                          "attaches it to a stopped instance only, and only to one of that product.")
+            raise Refused(product_codes.refusal(f"Volume {self.volume_id}", codes))
 
     def _product_codes(self) -> list[str]:
-        """Product codes of the snapshot that the volume was made from. Those of a foreign snapshot are not shown."""
+        """Product codes of the snapshot that the volume was made from; of the volume, where the snapshot is foreign."""
         snapshot = self.volume.get("SnapshotId")
         if not snapshot:
             return []
-        try:
-            answer = self.ec2.describe_snapshot_attribute(SnapshotId=snapshot, Attribute="productCodes")
-        except ClientError:  # not ours, or deleted meanwhile: AttachVolume itself will tell
-            return []
-        return [item["ProductCodeId"] for item in answer.get("ProductCodes") or []]
+        codes = product_codes.of_snapshot(self.ec2, snapshot)
+        return (product_codes.of_volume(self.ec2, self.volume_id) if codes is None else codes) or []
 
     def settle(self, wanted: bool, seconds: float) -> bool:
         """Bring DeleteOnTermination to what is wanted; false when the mapping is not there in time."""

@@ -16,6 +16,7 @@ from tests.integration.flow.flow_kit import (
     check_alert,
     client,
     copies,
+    instances,
     remove,
     state,
     together,
@@ -23,7 +24,7 @@ from tests.integration.flow.flow_kit import (
 )
 
 # An operator's mistake that ends a request behind the step that is looked at, and before anything is made.
-NO_SUBNET = {"all": {"hosts": {"localhost": {"dfir_aws_analysis_subnet_id": "subnet-00000000000000bad"}}}}
+NO_SUBNET = {"all": {"hosts": {"localhost": {"dfir_aws_analysis_subnet_ids": ["subnet-00000000000000bad"]}}}}
 
 
 @together()
@@ -76,6 +77,16 @@ def test_p10_a_public_snapshot(site: Site) -> None:
 
 
 @together()
+def test_p24_a_snapshot_with_a_marketplace_product_code(site: Site) -> None:
+    origin = site.source()
+    arm(site.lab, "ec2.product_code", f"snapshot={origin}", "code=25m3", "times=always")
+    request = site.request(aws_snapshot_id=origin)
+    assert check_alert(request, request.run(), "snapshot", f"Snapshot {origin} carries the AWS Marketplace product "
+                       "code 25m3", "Take an image of the snapshot") == []
+    assert copies(site.lab, origin) == [] and instances(site.lab, request.id) == []
+
+
+@together()
 def test_a_pending_snapshot_is_waited_for_and_a_launch_without_capacity_is_told(site: Site) -> None:
     origin = site.source(complete=False)
     arm(site.lab, "ec2.no_capacity", "instance_type=c5.large", "times=always")
@@ -85,7 +96,9 @@ def test_a_pending_snapshot_is_waited_for_and_a_launch_without_capacity_is_told(
     assert copies(site.lab, origin) == []
     client(site.lab, "ebs", AWAY).complete_snapshot(SnapshotId=origin, ChangedBlocksCount=1)
     things = check_alert(request, play.end(), "analysis_host", "InsufficientInstanceCapacity",
-                         "AWS has no capacity for an instance of type c5.large")
+                         "AWS launches no instance of type c5.large in any of the subnets: eu-west-1a (subnet-",
+                         "; eu-west-1b (subnet-")
+    assert "; the next zone is tried." not in play.flat
     assert {thing.kind for thing in things} == {"security-group", "role-in-profile", "instance-profile", "role-policy",
                                                 "role"}
     assert [copy["State"] for copy in copies(site.lab, origin)] == ["completed"]

@@ -20,6 +20,7 @@ SNAPSHOT = "snap-0123456789abcdef0"
 SHARED = {"SnapshotId": SNAPSHOT, "State": "completed", "OwnerId": "210987654321", "VolumeSize": 8,
           "Tags": [{"Key": "Name", "Value": "web-1"}, {"Key": "dfir:X", "Value": "y"}]}
 BY_ID = {"SnapshotIds": [SNAPSHOT]}
+CODES = {"SnapshotId": SNAPSHOT, "Attribute": "productCodes"}
 PUBLIC = {**BY_ID, "RestorableByUserIds": ["all"]}
 
 
@@ -36,11 +37,26 @@ def test_one_that_another_account_shares(aws: tuple[Any, Stubber], public: bool)
     ec2, stub = aws
     stub.add_response("describe_snapshots", {"Snapshots": [SHARED]}, BY_ID)
     stub.add_response("describe_snapshots", {"Snapshots": [SHARED] if public else []}, PUBLIC)
+    stub.add_client_error("describe_snapshot_attribute", "AuthFailure", expected_params=CODES)
     found = look(ec2, SNAPSHOT)
+    assert found[0]["product_codes"] is None, "not known, which is not the same as none"
     assert [(item["snapshot_id"], item["owner_id"], item["volume_size"]) for item in found] == [
         (SNAPSHOT, "210987654321", 8)]
     assert found[0]["tags"] == {"Name": "web-1", "dfir:X": "y"} and found[0]["public"] is public
     assert ("is public" in snapshot_refusal(found, SNAPSHOT, "eu-west-1")) is public
+
+
+def test_p24_one_of_ours_with_a_product_code(aws: tuple[Any, Stubber]) -> None:
+    ec2, stub = aws
+    stub.add_response("describe_snapshots", {"Snapshots": [SHARED]}, BY_ID)
+    stub.add_response("describe_snapshots", {"Snapshots": []}, PUBLIC)
+    codes = [{"ProductCodeId": "25m3", "ProductCodeType": "marketplace"}]
+    stub.add_response("describe_snapshot_attribute", {"SnapshotId": SNAPSHOT, "ProductCodes": codes}, CODES)
+    found = look(ec2, SNAPSHOT)
+    assert found[0]["product_codes"] == ["25m3"]
+    said = snapshot_refusal(found, SNAPSHOT, "eu-west-1")
+    assert said.startswith(f"Snapshot {SNAPSHOT} carries the AWS Marketplace product code 25m3: ")
+    assert "playbooks/image_snapshot.yml" in said and "dfir.aws.ebs_snapshot_upload" in said
 
 
 @pytest.mark.parametrize("code", ["InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed"])
