@@ -95,7 +95,7 @@ def bucket(settings: LabConfig) -> None:
 
 
 def keys(settings: LabConfig) -> None:
-    """The KMS key for evidence in each region, and the subnet that analysis hosts go to."""
+    """The KMS key for evidence in each region, and the subnets that analysis hosts go to."""
     for region in REGIONS:
         kms = client(settings, "kms", region)
         aliases = [a["AliasName"] for page in kms.get_paginator("list_aliases").paginate() for a in page["Aliases"]]
@@ -105,10 +105,10 @@ def keys(settings: LabConfig) -> None:
     ec2 = client(settings, "ec2")
     subnets = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
     if not any(t == {"Key": "Name", "Value": "dfir-analysis"} for s in subnets for t in s.get("Tags", [])):
-        first = min(subnets, key=lambda s: s["AvailabilityZone"])
-        ec2.create_tags(Resources=[first["SubnetId"]], Tags=[{"Key": "Name", "Value": "dfir-analysis"}])
-        # As a subnet for analysis hosts should be: moto's default subnets give out public addresses, like those of AWS.
-        ec2.modify_subnet_attribute(SubnetId=first["SubnetId"], MapPublicIpOnLaunch={"Value": False})
+        for subnet in sorted(subnets, key=lambda s: s["AvailabilityZone"])[:2]:
+            ec2.create_tags(Resources=[subnet["SubnetId"]], Tags=[{"Key": "Name", "Value": "dfir-analysis"}])
+            # As a subnet for analysis hosts should be: moto's default ones give out public addresses, like AWS'.
+            ec2.modify_subnet_attribute(SubnetId=subnet["SubnetId"], MapPublicIpOnLaunch={"Value": False})
     # What leads from there to S3. Hosts of the lab reach the API in any case; an account is known by what it shows.
     vpc = next(s["VpcId"] for s in subnets)
     s3_endpoint = f"com.amazonaws.{ANALYSIS_REGION}.s3"

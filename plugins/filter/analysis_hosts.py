@@ -73,6 +73,35 @@ def ssh_way(via: str, instance_id: str, region: str, jump: str = "", endpoint_id
     raise AnsibleFilterError(f"There is no way in called {via!r}: dfir_aws_ssh_via is direct, proxyjump or eice.")
 
 
+def subnets_in_order(found: Sequence[Mapping[str, Any]], wanted: Sequence[str] = ()) -> list[Mapping[str, Any]]:
+    """Subnets in the order in which they are tried: as they were named, else by zone."""
+    named = {subnet_id: position for position, subnet_id in enumerate(wanted)}
+    return sorted(found, key=lambda item: (named.get(str(item["subnet_id"]), len(named)),
+                                           str(item["availability_zone"]), str(item["subnet_id"])))
+
+
+def subnet_refusal(found: Sequence[Mapping[str, Any]], region: str, wanted: Sequence[str] = (),
+                   filters: Mapping[str, Any] | None = None, public: bool = False) -> str:
+    """Why no host can be launched into these subnets, in one sentence; empty when one can."""
+    use = "set dfir_aws_analysis_subnet_ids to those to use."
+    here = {str(item["subnet_id"]) for item in found}
+    missing = [subnet_id for subnet_id in wanted if subnet_id not in here]
+    if not found:
+        return f"0 subnets in {region} match {', '.join(wanted) or dict(filters or {})}: {use}"
+    if missing:
+        return f"There is no subnet {missing[0]} in {region}: {use}"
+    networks = sorted({str(item["vpc_id"]) for item in found})
+    if len(networks) > 1:
+        return (f"The subnets {', '.join(sorted(here))} lie in several networks ({', '.join(networks)}), and a "
+                f"security group holds in one only: {use}")
+    # The launch says no, too. A subnet that gives out public addresses is open to the internet, no place for a host.
+    opened = [str(item["subnet_id"]) for item in subnets_in_order(found, wanted) if item["map_public_ip_on_launch"]]
+    if opened and not public:
+        return (f"Subnet {opened[0]} gives every instance a public address: use another one, or switch that off (aws "
+                "ec2 modify-subnet-attribute --no-map-public-ip-on-launch).")
+    return ""
+
+
 def choose_instance(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What to do about instances that carry the request's tag: adopt a living one, mind one that has ended."""
     alive = sorted((item for item in found if item["state"]["name"] in ALIVE),
@@ -149,6 +178,8 @@ class FilterModule:
             "launch_disks": launch_disks,
             "ssh_rules": ssh_rules,
             "ssh_way": ssh_way,
+            "subnets_in_order": subnets_in_order,
+            "subnet_refusal": subnet_refusal,
             "choose_instance": choose_instance,
             "known_hosts": known_hosts,
             "analysis_host_outline": analysis_host_outline,

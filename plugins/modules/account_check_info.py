@@ -51,12 +51,13 @@ options:
     description: Name of an SSM parameter that holds an image id.
     type: str
     default: ""
-  subnet_id:
-    description: The subnet of hosts.
-    type: str
-    default: ""
+  subnet_ids:
+    description: The subnets of hosts.
+    type: list
+    elements: str
+    default: []
   subnet_filters:
-    description: Filters of DescribeSubnets, where no id is given.
+    description: Filters of DescribeSubnets, where no ids are given.
     type: dict
     default: {}
   controller_cidrs:
@@ -240,7 +241,8 @@ def main() -> None:
             "instance_type": {"type": "str", "default": "m6i.large"},
             "bucket": TEXT, "bucket_region": TEXT, "permissions_boundary_arn": TEXT,
             "kms_key_id": {**TEXT, "no_log": False},
-            "image_id": TEXT, "parameter": TEXT, "subnet_id": TEXT, "subnet_filters": {"type": "dict", "default": {}},
+            "image_id": TEXT, "parameter": TEXT, "subnet_ids": {"type": "list", "elements": "str", "default": []},
+            "subnet_filters": {"type": "dict", "default": {}},
             "controller_cidrs": {"type": "list", "elements": "str", "default": []},
             "controller_public_key": {**TEXT, "no_log": False},
             "analysts": {"type": "list", "elements": "dict", "default": []},

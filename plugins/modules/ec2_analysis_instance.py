@@ -18,8 +18,9 @@ description:
     hop limit of 1, and its network interface goes with it.
   - A living instance with the same value of O(adopt_by_tag) is adopted. The call itself carries a client token made
     from that value, so that two calls at the same time get one instance.
-  - A zone without capacity is a failure that says so after a few tries. M(amazon.aws.ec2_instance) tries for up to six
-    minutes in silence, without a way to have it otherwise.
+  - Where a zone has no capacity, or a subnet no address left, the next of O(subnet_ids) is tried. When all of them
+    refuse, that is a failure that says so after a few tries. M(amazon.aws.ec2_instance) tries for up to six minutes in
+    silence, without a way to have it otherwise.
 options:
   image_id:
     description: The machine image.
@@ -29,9 +30,12 @@ options:
     description: The instance type.
     type: str
     required: true
-  subnet_id:
-    description: The subnet.
-    type: str
+  subnet_ids:
+    description:
+      - The subnets, in the order in which they are tried. All lie in one VPC, the one of O(security_group_ids).
+      - Put each into a zone of its own. A zone without capacity has none for any of its subnets.
+    type: list
+    elements: str
     required: true
   security_group_ids:
     description: Its security groups.
@@ -86,7 +90,7 @@ EXAMPLES = r"""
   dfir.aws.ec2_analysis_instance:
     image_id: ami-0123456789abcdef0
     instance_type: m6i.large
-    subnet_id: subnet-0123456789abcdef0
+    subnet_ids: [subnet-0123456789abcdef0, subnet-0fedcba9876543210]
     security_group_ids: [sg-0123456789abcdef0]
     instance_profile_arn: arn:aws:iam::123456789012:instance-profile/dfir/dfir-0123456789abcdef
     volumes: "{{ found.image | dfir.aws.launch_disks(94) }}"
@@ -110,6 +114,16 @@ adopted:
   description: Whether it existed before.
   type: bool
   returned: success
+subnet_id:
+  description: The subnet in which it was launched; empty when it existed before.
+  type: str
+  returned: success
+tries:
+  description: One line for each subnet that refused.
+  type: list
+  elements: str
+  returned: always
+  sample: ["eu-west-1a (subnet-0123456789abcdef0) has no capacity for an instance of type m6i.large now"]
 try_again:
   description: The failure is one that passes within seconds. EC2 does not see the instance profile yet.
   type: bool
@@ -144,8 +158,12 @@ def existing(ec2: Any, params: dict[str, Any]) -> str:
     return str(oldest["InstanceId"])
 
 
-def launch(params: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of RunInstances."""
+def launch(params: dict[str, Any], subnet_id: str) -> dict[str, Any]:
+    """Arguments of RunInstances.
+
+    The client token is the request's in this subnet: the same call once more gets the same instance, and a call for
+    another zone is not held against the one before it.
+    """
     owner = str(params["tags"][params["adopt_by_tag"]])
     return {
         "MinCount": 1, "MaxCount": 1, "ImageId": params["image_id"], "InstanceType": params["instance_type"],
@@ -153,27 +171,64 @@ def launch(params: dict[str, Any]) -> dict[str, Any]:
         "IamInstanceProfile": {"Arn": params["instance_profile_arn"]},
         "MetadataOptions": {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1},
         "NetworkInterfaces": [{
-            "DeviceIndex": 0, "SubnetId": params["subnet_id"], "Groups": params["security_group_ids"],
+            "DeviceIndex": 0, "SubnetId": subnet_id, "Groups": params["security_group_ids"],
             "AssociatePublicIpAddress": params["assign_public_ip"], "DeleteOnTermination": True}],
         "BlockDeviceMappings": [snake_dict_to_camel_dict(disk, capitalize_first=True) for disk in params["volumes"]],
         "UserData": params["user_data"],
         "TagSpecifications": boto3_tag_specifications(params["tags"], types=["instance", "volume"]),
-        "ClientToken": hashlib.sha256(owner.encode()).hexdigest(),
+        "ClientToken": hashlib.sha256(f"{owner}/{subnet_id}".encode()).hexdigest(),
     }
 
 
-def explain(error: Exception, params: dict[str, Any]) -> tuple[str, bool]:
+def said(error: Exception) -> tuple[str, str]:
+    """Code and words of AWS' refusal."""
+    answer = getattr(error, "response", {}).get("Error", {})
+    return str(answer.get("Code", "")), str(answer.get("Message", ""))
+
+
+def elsewhere(error: Exception, params: dict[str, Any]) -> str:
+    """Why this subnet refused, where another one may not; else nothing."""
+    return {
+        "InsufficientInstanceCapacity": f"has no capacity for an instance of type {params['instance_type']} now",
+        "Unsupported": f"does not offer what was asked for with instance type {params['instance_type']}",
+        "InsufficientFreeAddressesInSubnet": "has no free address",
+    }.get(said(error)[0], "")
+
+
+def zone_of(ec2: Any, subnet_id: str) -> str:
+    """The name of a subnet's zone, for people; the subnet's own id where it is not told."""
+    try:
+        return str(ec2.describe_subnets(SubnetIds=[subnet_id])["Subnets"][0]["AvailabilityZone"])
+    except (ClientError, BotoCoreError, LookupError):
+        return subnet_id
+
+
+def explain(error: Exception, params: dict[str, Any], tries: list[str]) -> tuple[str, bool]:
     """What AWS' refusal means for whoever asked, and whether it passes within seconds."""
-    said = getattr(error, "response", {}).get("Error", {})
-    code, message = str(said.get("Code", "")), str(said.get("Message", ""))
-    if code == "InsufficientInstanceCapacity":
-        return (f"AWS has no capacity for an instance of type {params['instance_type']} in the zone of "
-                f"{params['subnet_id']} now. Try again later, ask for another instance type, or use a subnet in "
-                "another zone", False)
+    code, message = said(error)
+    if elsewhere(error, params):
+        return (f"AWS launches no instance of type {params['instance_type']} in any of the subnets: "
+                f"{'; '.join(tries)}. Try again later, ask for another instance type, or add a subnet in another zone "
+                "to dfir_aws_analysis_subnet_ids", False)
     if code == "IdempotentParameterMismatch":
         return ("An instance was launched for the same request a moment ago, and AWS does not show it yet. Try again "
                 "in a minute", False)
     return "Cannot launch an instance", "nstance profile" in message.lower() or "nstanceprofile" in message.lower()
+
+
+def place(ec2: Any, params: dict[str, Any], tries: list[str]) -> tuple[str, str]:
+    """Launch it in the first subnet that takes it; instance and subnet. `tries` gets a line for each that refused."""
+    last = len(params["subnet_ids"]) - 1
+    for position, subnet_id in enumerate(params["subnet_ids"]):
+        try:
+            return str(ec2.run_instances(**launch(params, subnet_id))["Instances"][0]["InstanceId"]), subnet_id
+        except ClientError as error:
+            why = elsewhere(error, params)
+            if why:
+                tries.append(f"{zone_of(ec2, subnet_id)} ({subnet_id}) {why}")
+            if not why or position == last:
+                raise
+    raise LookupError("no subnet to try")
 
 
 def main() -> None:
@@ -182,7 +237,7 @@ def main() -> None:
         argument_spec={
             "image_id": {"type": "str", "required": True},
             "instance_type": {"type": "str", "required": True},
-            "subnet_id": {"type": "str", "required": True},
+            "subnet_ids": {"type": "list", "elements": "str", "required": True},
             "security_group_ids": {"type": "list", "elements": "str", "required": True},
             "instance_profile_arn": {"type": "str", "required": True},
             "assign_public_ip": {"type": "bool", "default": False},
@@ -196,16 +251,20 @@ def main() -> None:
     params = module.params
     if not params["tags"].get(params["adopt_by_tag"]):
         module.fail_json(msg=f"tags lacks {params['adopt_by_tag']}: without it the instance could not be found again.")
+    if not params["subnet_ids"]:
+        module.fail_json(msg="subnet_ids is empty: there is no place to launch the instance.")
+    tries: list[str] = []
     try:
         ec2 = module.client("ec2", config=RETRIES)
         instance_id = existing(ec2, params)
         if instance_id or module.check_mode:
-            module.exit_json(changed=not instance_id, adopted=bool(instance_id), instance_id=instance_id)
-        launched = ec2.run_instances(**launch(params))["Instances"][0]
+            module.exit_json(changed=not instance_id, adopted=bool(instance_id), instance_id=instance_id, subnet_id="",
+                             tries=tries)
+        launched, subnet_id = place(ec2, params, tries)
     except (ClientError, BotoCoreError) as error:
-        words, passes = explain(error, params)
-        module.fail_json_aws(error, msg=words, try_again=passes)
-    module.exit_json(changed=True, adopted=False, instance_id=launched["InstanceId"])
+        words, passes = explain(error, params, tries)
+        module.fail_json_aws(error, msg=words, try_again=passes, tries=tries)
+    module.exit_json(changed=True, adopted=False, instance_id=launched, subnet_id=subnet_id, tries=tries)
 
 
 if __name__ == "__main__":

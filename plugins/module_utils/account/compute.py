@@ -104,7 +104,7 @@ def _in_use(ec2: Any, code: str) -> int:
 
 def subnets(asks: Asks, region: str) -> list[dict[str, Any]]:
     """The subnets that the settings mean."""
-    chosen = str(asks.settings["subnet_id"] or "")
+    chosen = list(asks.settings["subnet_ids"] or [])
     filters = {"subnet-id": chosen} if chosen else dict(asks.settings["subnet_filters"] or {})
     if not filters:
         return []
@@ -122,9 +122,22 @@ def network(asks: Asks, region: str) -> Iterator[Finding]:
         yield Finding(
             "subnet",
             MISSING,
-            "none is meant by dfir_aws_analysis_subnet_id or dfir_aws_subnet_filters",
+            "none is meant by dfir_aws_analysis_subnet_ids or dfir_aws_subnet_filters",
             f"aws ec2 create-tags --region {region} --resources $SUBNET --tags Key=Name,Value=dfir-analysis "
             f"({MANUAL}#network)",
+            region,
+        )
+    here = {str(subnet["SubnetId"]) for subnet in found}
+    for name in asks.settings["subnet_ids"] or []:
+        if found and name not in here:
+            yield Finding("subnet", MISSING, f"{name} is not there", "correct dfir_aws_analysis_subnet_ids", region)
+    networks = sorted({str(subnet["VpcId"]) for subnet in found})
+    if len(networks) > 1:
+        yield Finding(
+            "subnet",
+            MISSING,
+            f"they lie in several networks ({', '.join(networks)}), and a security group holds in one only",
+            "name those of one in dfir_aws_analysis_subnet_ids",
             region,
         )
     for subnet in found:

@@ -212,14 +212,20 @@ def a_connection_that_breaks_is_told_by_settle(request: Request) -> None:
 
 
 @together(minutes=1)
-def test_a_host_that_cannot_be_reached(site: Site) -> None:
+def test_p18_a_host_goes_to_a_zone_with_capacity_and_its_evidence_with_it_and_one_that_cannot_be_reached_is_told(
+        site: Site) -> None:
     origin = site.source()
+    arm(site.lab, "ec2.no_capacity", "instance_type=r5.large", "zone=eu-west-1a", "times=always")
     arm(site.lab, "host.ssh_blocked", "instance_type=r5.large")
     patience = {"analysis_host": {"vars": {"analysis_host_reach_timeout": 12}}}
     request = site.request(aws_snapshot_id=origin, aws_ec2_instance_type="r5.large",
                            overlay={"all": {"children": patience}})
     play = request.run()
-    host = instances(site.lab, request.id)[0]
+    [host] = instances(site.lab, request.id)
+    assert "eu-west-1a (subnet-" in play.flat and "r5.large now; the next zone is tried." in play.flat
+    assert host["Placement"]["AvailabilityZone"] == "eu-west-1b"
+    volumes = client(site.lab, "ec2").describe_volumes(Filters=[{"Name": "tag:dfir:request", "Values": [request.id]}])
+    assert [volume["AvailabilityZone"] for volume in volumes["Volumes"]] == ["eu-west-1b"] * 3
     things = check_alert(request, play, "connection", f"Host {host['InstanceId']} at {host['PrivateIpAddress']} cannot",
                          "Check that port 22 of", "dfir_aws_controller_cidrs")
     assert Counter(thing.kind for thing in things if thing.kind != "role-in-profile") == EACH_ONCE

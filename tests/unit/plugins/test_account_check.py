@@ -40,7 +40,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0Zb8cLDeuEZkWBBBlHq0hNjtG7zS4kf6kV0
 SETTINGS: dict[str, Any] = {
     "regions": [REGION], "instance_type": "m6i.large", "bucket": seed.BUCKET, "bucket_region": REGION,
     "permissions_boundary_arn": OPERATOR["dfir_aws_permissions_boundary_arn"], "kms_key_id": seed.KEY_ALIAS,
-    "image_id": "", "parameter": OPERATOR["dfir_aws_ami_parameter"], "subnet_id": "",
+    "image_id": "", "parameter": OPERATOR["dfir_aws_ami_parameter"], "subnet_ids": [],
     "subnet_filters": OPERATOR["dfir_aws_subnet_filters"], "controller_cidrs": ["198.51.100.10/32"],
     "controller_public_key": KEY, "analysts": OPERATOR["dfir_aws_analysts"], "registry_source": "inventory",
     "registry_file": "", "mail": {}, "toolbox_image": "", "toolbox_archive": "", "toolbox_registry_insecure": True,
@@ -225,16 +225,31 @@ class TestCompute:
         ec2 = account.kit.client("ec2")
         endpoints = [item["VpcEndpointId"] for item in ec2.describe_vpc_endpoints()["VpcEndpoints"]]
         ec2.delete_vpc_endpoints(VpcEndpointIds=endpoints)
-        found = missing(account.look(compute.network, REGION), "does not reach S3, there is no way")
+        one = [compute.subnets(account.asks(), REGION)[0]["SubnetId"]]
+        found = missing(account.look(compute.network, REGION, subnet_ids=one), "does not reach S3, there is no way")
         assert "create-vpc-endpoint" in found.remedy and "rtb-" in found.remedy
         table = ec2.describe_route_tables()["RouteTables"][0]
         gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=table["VpcId"])
         ec2.create_route(RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
-        missing(account.look(compute.network, REGION), "an internet gateway serves no host without")
+        missing(account.look(compute.network, REGION, subnet_ids=one), "an internet gateway serves no host without")
 
     def test_no_way_to_packages(self, account: Account) -> None:
-        missing(account.look(compute.network, REGION, apt_source=""), "does not reach Debian's mirrors")
+        one = [compute.subnets(account.asks(), REGION)[0]["SubnetId"]]
+        missing(account.look(compute.network, REGION, apt_source="", subnet_ids=one), "does not reach Debian's mirrors")
+
+    def test_several_subnets_of_one_network_and_of_two(self, account: Account) -> None:
+        both = [item["SubnetId"] for item in compute.subnets(account.asks(), REGION)]
+        assert len(both) == 2
+        said = [item.text for item in account.look(compute.network, REGION, subnet_ids=both)]
+        assert [text.split(" in ")[1] for text in said if " in eu-west-1" in text] == ["eu-west-1a", "eu-west-1b"]
+        gone = "subnet-0123456789abcdef0"
+        missing(account.look(compute.network, REGION, subnet_ids=[*both, gone]), f"{gone} is not there")
+        ec2 = account.kit.client("ec2")
+        vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+        other = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
+        found = account.look(compute.network, REGION, subnet_ids=[*both, other])
+        assert [item for item in found if "lie in several networks" in item.text and item.state == findings.MISSING]
 
     @pytest.mark.parametrize(("route", "s3", "packages"), [
         ({"NatGatewayId": "nat-1"}, "ok", "ok"), ({"TransitGatewayId": "tgw-1"}, "not checkable", "not checkable"),

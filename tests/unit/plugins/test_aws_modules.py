@@ -463,7 +463,7 @@ class TestAnalysisInstance:
         image = ec2.register_image(Name="debian", RootDeviceName="/dev/xvda")["ImageId"]
         disk = {"device_name": "/dev/sdb", "ebs": {"volume_size": 30, "volume_type": "gp3", "encrypted": True,
                                                    "delete_on_termination": True}}
-        return {"image_id": image, "instance_type": "m6i.large", "subnet_id": subnet["SubnetId"],
+        return {"image_id": image, "instance_type": "m6i.large", "subnet_ids": [subnet["SubnetId"]],
                 "security_group_ids": [group], "instance_profile_arn": profile, "volumes": [disk],
                 "user_data": "#cloud-config\n", "tags": TAGS}
 
@@ -485,9 +485,11 @@ class TestAnalysisInstance:
     def test_p71_the_call_itself_is_idempotent(self, wanted: dict[str, Any]) -> None:
         module = importlib.import_module("ansible_collections.dfir.aws.plugins.modules.ec2_analysis_instance")
         params = {**wanted, "adopt_by_tag": "dfir:request", "assign_public_ip": False}
-        call = module.launch(params)
-        assert call["ClientToken"] == module.launch(params)["ClientToken"]
-        assert call["ClientToken"] != module.launch({**params, "tags": {"dfir:request": "f" * 16}})["ClientToken"]
+        subnet = params["subnet_ids"][0]
+        call = module.launch(params, subnet)
+        assert call["ClientToken"] == module.launch(params, subnet)["ClientToken"]
+        other = {**params, "tags": {"dfir:request": "f" * 16}}
+        assert call["ClientToken"] != module.launch(other, subnet)["ClientToken"]
         # The interface says no to a public address, whatever the subnet says.
         assert call["NetworkInterfaces"][0]["AssociatePublicIpAddress"] is False
         assert call["BlockDeviceMappings"] == [{"DeviceName": "/dev/sdb", "Ebs": {
@@ -499,11 +501,11 @@ class TestAnalysisInstance:
 
     def test_a_profile_that_ec2_does_not_see_yet_is_tried_again(self) -> None:
         module = importlib.import_module("ansible_collections.dfir.aws.plugins.modules.ec2_analysis_instance")
-        params = {"instance_type": "m6i.large", "subnet_id": "subnet-1"}
+        params = {"instance_type": "m6i.large"}
 
         def explained(code: str, message: str) -> tuple[str, bool]:
             error = botocore.exceptions.ClientError({"Error": {"Code": code, "Message": message}}, "RunInstances")
-            return module.explain(error, params)
+            return module.explain(error, params, [])
 
         assert explained("InvalidParameterValue", "Value (dfir-1) for parameter iamInstanceProfile.name is invalid. "
                          "Invalid IAM Instance Profile name")[1]
