@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lab.evidence import xfs
 from lab.evidence.ext4 import Ext4Writer
+from lab.evidence.lvm import checksum
 from lab.evidence.run import run, sparse_file
 from lab.evidence.tree import SECOND, Tree, at
 
@@ -100,7 +101,7 @@ def lvm(path: Path) -> None:
     content = struct.pack("<32sQQQQQQQQ", uuid, size, MIB, 0, 0, 0, 4096, MIB - 4096, 0) + bytes(8)
     label = bytearray(struct.pack("<8sQII8s", b"LABELONE", 1, 0, 32, b"LVM2 001") + content)
     label = label.ljust(512, b"\0")
-    struct.pack_into("<I", label, 16, _lvm_crc(bytes(label[20:])))
+    struct.pack_into("<I", label, 16, checksum(bytes(label[20:])))
     with path.open("r+b") as disk:
         disk.seek(512)
         disk.write(label)
@@ -109,16 +110,6 @@ def lvm(path: Path) -> None:
 def zeros(path: Path) -> None:
     """A disk that was never written."""
     sparse_file(path, 8 * MIB)
-
-
-def _lvm_crc(data: bytes) -> int:
-    """LVM's own start value for the ordinary CRC-32 polynomial, without the final inversion."""
-    value = 0xF597A6CF
-    for byte in data:
-        value ^= byte
-        for _ in range(8):
-            value = value >> 1 ^ (0xEDB88320 if value & 1 else 0)
-    return value
 
 
 BUILDERS: dict[str, Callable[[Path], None]] = {

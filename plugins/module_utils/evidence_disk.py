@@ -27,7 +27,7 @@ MOUNTABLE = {"ext2", "ext3", "ext4", "xfs", "btrfs", "ntfs", "vfat"}
 KINDS = {"LVM1_member": "lvm", "LVM2_member": "lvm", "crypto_LUKS": "luks", "BitLocker": "bitlocker", "swap": "swap",
          "swsuspend": "swap"}
 REASONS = {
-    "lvm": "an LVM physical volume: it is never activated on the evidence, read it with dissect or the Sleuth Kit",
+    "lvm": "an LVM physical volume: it is never activated on the evidence, its logical volumes are read as they are",
     "luks": "encrypted with LUKS: it needs its passphrase",
     "bitlocker": "encrypted with BitLocker: it needs its key",
     "swap": "swap space: it holds no files",

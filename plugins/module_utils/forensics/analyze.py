@@ -18,12 +18,14 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .console import tell
+from .logical import with_logical_volumes
 from .model import ARTIFACTS, Artifacts, Evidence, EvidenceError, Partition, load_evidence
+from .plaso_run import DEVICE_TYPES as PLASO_READABLE
 from .raw_tree import READABLE as RAW_READABLE
 from .steps import Outcome, Say, Step, StepError, run_steps
 from .summary import summarize
@@ -45,6 +47,7 @@ class Settings:
     extra_rules: Path | None = None
     steps: tuple[str, ...] = STEP_ORDER
     step_timeout: float = 0
+    lvm: dict[int, dict[str, Any]] = field(default_factory=dict)  # reports on LVM, by partition
 
 
 def main(options: argparse.Namespace) -> int:
@@ -79,9 +82,14 @@ def analyze(settings: Settings) -> bool:
 
     started, clock = utc_now(), time.monotonic()
     (settings.work / "outcome.json").unlink(missing_ok=True)
+    settings.evidence, settings.lvm = with_logical_volumes(settings.evidence)
     steps, skipped = plan(settings)
     for outcome in skipped:
         say(f"p{outcome.partition}: {outcome.name} skipped: {outcome.detail}")
+    for partition in settings.evidence.partitions:
+        if partition.logical is None and partition.number in settings.lvm:
+            settings.artifacts.write_json(f"{settings.evidence.stem(partition)}.lvm.json",
+                                          settings.lvm[partition.number])
     stop: list[int] = []
     # Told to stop (the deadline is near), it still closes its books; as a container's first process it must ask for
     # the signal, or would never get it.
@@ -118,24 +126,41 @@ def plan(settings: Settings) -> tuple[list[Step], list[Outcome]]:
     """
     steps: list[Step] = []
     skipped: list[Outcome] = []
-    usable = [partition for partition in settings.evidence.partitions if partition.is_file_system]
+    wanted: dict[int | str, tuple[str, ...]] = {}
     for partition in settings.evidence.partitions:
-        if not partition.is_file_system:
-            skipped.append(Outcome(partition.number, "all", "skipped", code=partition.kind,
-                                   detail=f"{partition.kind}, not a file system"))
+        wanted[partition.key], left_out = steps_of(settings.evidence, partition)
+        skipped += left_out
+    usable = [partition for partition in settings.evidence.partitions if wanted[partition.key]]
     largest_first = sorted(usable, key=lambda partition: -partition.size_bytes)
     for name in STEP_ORDER:
         for partition in largest_first:
-            if name not in settings.steps:
+            if name not in settings.steps or name not in wanted[partition.key]:
                 continue
-            if name in NEEDS_MOUNT and not (partition.mounted or partition.type in RAW_READABLE):
-                skipped.append(Outcome(partition.number, name, "failed", code="not_mounted",
+            if name in NEEDS_MOUNT and not (partition.mounted or partition.logical or partition.type in RAW_READABLE):
+                skipped.append(Outcome(partition.key, name, "failed", code="not_mounted",
                                        detail="the partition could not be mounted"))
                 continue
             workers = 2 if len(usable) == 1 else 1
-            steps.append(Step(partition.number, name, _work(settings, partition, name, workers),
+            steps.append(Step(partition.key, name, _work(settings, partition, name, workers),
                               settings.step_timeout or bound(name, partition)))
     return steps, skipped
+
+
+def steps_of(evidence: Evidence, partition: Partition) -> tuple[tuple[str, ...], list[Outcome]]:
+    """Which steps a partition or logical volume gets, and what to say of those that it does not get."""
+    if partition.is_file_system:
+        if partition.logical is None or (partition.logical.runs and partition.type in PLASO_READABLE):
+            return STEP_ORDER, []
+        return tuple(name for name in STEP_ORDER if name != "plaso"), [
+            Outcome(partition.key, "plaso", "skipped", code="not_supported",
+                    detail="plaso reads ext, XFS and NTFS in logical volumes of linear pieces")]
+    code, detail = partition.kind, f"{partition.kind}, not a file system"
+    if partition.logical is not None and (partition.logical.problem or partition.kind == "unknown"):
+        code, detail = partition.logical.problem or "unknown", partition.reason or detail
+    elif partition.kind == "lvm" and partition.logical is None:
+        inside = sum(1 for one in evidence.partitions if one.logical and one.number == partition.number)
+        detail = f"lvm, a physical volume; {inside} logical volumes are looked at by themselves"
+    return (), [Outcome(partition.key, "all", "skipped", code=code, detail=detail)]
 
 
 def bound(name: str, partition: Partition) -> float:
@@ -147,7 +172,7 @@ def bound(name: str, partition: Partition) -> float:
 def _work(settings: Settings, partition: Partition, name: str, workers: int) -> Callable[[Say], dict[str, Any]]:
     """What a step's process does. Readers are imported there: a missing one fails its own step only."""
     stem = settings.evidence.stem(partition)
-    artifacts, work = settings.artifacts, settings.work / f"p{partition.number}-{name}"
+    artifacts, work = settings.artifacts, settings.work / f"p{partition.key}-{name}"
 
     def run(say: Say) -> dict[str, Any]:
         work.mkdir(parents=True, exist_ok=True)
@@ -186,5 +211,5 @@ def _work(settings: Settings, partition: Partition, name: str, workers: int) -> 
 
 def expected_artifacts(evidence: Evidence) -> list[str]:
     """Names of all artifacts of a complete analysis."""
-    return [f"{evidence.stem(partition)}.{suffix}" for partition in evidence.partitions if partition.is_file_system
-            for suffixes in ARTIFACTS.values() for suffix in suffixes]
+    return [f"{evidence.stem(partition)}.{suffix}" for partition in evidence.partitions
+            for name in steps_of(evidence, partition)[0] for suffix in ARTIFACTS[name]]

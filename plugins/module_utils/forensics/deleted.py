@@ -23,7 +23,7 @@ from typing import IO, Any
 from .ext_journal import JournalInodes, open_journal
 from .model import Artifacts, Partition, clean_path
 from .steps import Say
-from .timeline import SLEUTHKIT_TYPES, fls, parse_body_line
+from .timeline import SLEUTHKIT_TYPES, fls, in_one_piece, parse_body_line, place
 from .timeline_line import Line
 from .times import iso
 from .tools import ToolError, environment
@@ -43,6 +43,8 @@ LIMITS = {
              "btrfs' own list deleted files. Look into snapshots (subvolumes) on the same file system, which the "
              "timeline lists, and carve the free space.",
 }
+IN_PIECES = ("The logical volume lies in several pieces, and the tool that reads deleted files of this file system "
+             "reads a volume in one piece only.")
 NOT_READ = "no tool in this image reads deleted files of this file system"
 
 
@@ -76,9 +78,11 @@ def _number(inode: str) -> int | None:
 
 def recover_deleted(partition: Partition, artifacts: Artifacts, stem: str, say: Say) -> dict[str, Any]:
     """Write `.deleted.json` and `.deleted.tar.gz`; the numbers of names, orphans and recovered files."""
-    if partition.type not in SUPPORTED:
-        artifacts.write_json(f"{stem}.deleted.json", {"supported": False, "type": partition.type,
-                                                      "limits": LIMITS.get(partition.type, NOT_READ), "files": []})
+    in_pieces = partition.type not in ("xfs", "btrfs") and not in_one_piece(partition)
+    if partition.type not in SUPPORTED or in_pieces:
+        limits = IN_PIECES if in_pieces else LIMITS.get(partition.type, NOT_READ)
+        artifacts.write_json(f"{stem}.deleted.json", {"supported": False, "type": partition.type, "limits": limits,
+                                                      "files": []})
         with artifacts.create(f"{stem}.deleted.tar.gz") as target, _archive(target):
             pass
         return {"supported": False, "deleted": 0, "recovered": 0}
@@ -212,7 +216,7 @@ def member_name(path: str, inode: int, name_known: bool) -> str:
 
 def _icat(partition: Partition, inode: str) -> bytes | None:
     """What the inode's block list leads to, one byte more than the limit at most."""
-    command = ["icat", "-r", "-f", SLEUTHKIT_TYPES[partition.type], partition.device, inode]
+    command = ["icat", "-r", "-f", SLEUTHKIT_TYPES[partition.type], *place(partition), inode]
     until = time.monotonic() + 60
     chunks: list[bytes] = []
     size = 0

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import struct
 from itertools import islice
-from pathlib import Path
 from typing import IO
 
 from .model import Partition
@@ -182,7 +181,7 @@ def _tags(block: bytes, features: int) -> list[tuple[int, bool]]:
 def open_journal(partition: Partition) -> JournalInodes | None:
     """The journal of a partition, or None where there is none to be read."""
     try:
-        journal = JournalInodes(Path(partition.device).open("rb"))  # noqa: SIM115 - read until the step's process ends
+        journal = JournalInodes(partition.open())  # read until the step's process ends
     except (OSError, ValueError, struct.error):
         return None
     return journal if journal.journal_inode else None

@@ -18,7 +18,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
+
+from .lvm import Logical
 
 SEVERITIES = ("info", "low", "medium", "high", "critical")
 PARTIAL = ".partial-"
@@ -51,10 +53,22 @@ class Partition:
     mount_point: str | None
     journal_dirty: bool | None
     reason: str | None
+    logical: Logical | None = None  # the logical volume inside the partition that this is
 
     @property
     def is_file_system(self) -> bool:
         return self.kind == "filesystem"
+
+    @property
+    def key(self) -> int | str:
+        """What it is called outside of artifacts: never by a name from the evidence."""
+        return self.number if self.logical is None else f"{self.number}.lv{self.logical.index}"
+
+    def open(self) -> BinaryIO:
+        """Its content."""
+        if self.logical is not None:
+            return self.logical.open()
+        return open(self.device, "rb")  # noqa: PTH123, SIM115 - a block device, closed by the caller
 
 
 @dataclass(frozen=True)
@@ -67,8 +81,9 @@ class Evidence:
     partitions: tuple[Partition, ...]
 
     def stem(self, partition: Partition) -> str:
-        """What the names of a partition's artifacts begin with, `vol-…p1`."""
-        return f"{self.volume_id}p{partition.number}"
+        """What the names of a partition's artifacts begin with, `vol-…p1`, `vol-…p1.vg-lv` for a logical volume."""
+        label = f".{partition.logical.label}" if partition.logical else ""
+        return f"{self.volume_id}p{partition.number}{label}"
 
 
 def load_evidence(path: Path) -> Evidence:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .lvm import Logical
 from .model import Artifacts, Partition, clean
 from .steps import Say, StepError
 from .tools import SHARE, ToolError, environment, script
@@ -30,6 +31,22 @@ FILTERS = SHARE / "plaso"
 LOST_WORKER = b"Unable to create worker process"
 PRESETS = ("linux", "win7")
 SMALL = 1 << 30
+SECTOR = 512
+MAP_CHECK = 1 << 17
+VMDK = """# Disk DescriptorFile
+version=1
+CID=fffffffe
+parentCID=ffffffff
+createType="twoGbMaxExtentFlat"
+
+# Extent description
+{extents}
+
+# The Disk Data Base
+#DDB
+
+ddb.adapterType = "ide"
+"""
 
 
 def choose(partition: Partition, preset: str, scope: str) -> tuple[str, Path | None]:
@@ -49,6 +66,8 @@ def run_plaso(partition: Partition, artifacts: Artifacts, stem: str, work: Path,
               workers: int, say: Say) -> dict[str, Any]:
     """Run log2timeline; the preset that was used, the number of events and of warnings."""
     source = partition.device if partition.type in DEVICE_TYPES else partition.mount_point
+    if partition.logical:
+        source = str(map_volume(partition.logical, work / "volume"))
     if not source:
         raise StepError("not_mounted", "plaso cannot read this file system from the device, and it is not mounted")
     chosen, paths = choose(partition, preset, scope)
@@ -71,6 +90,47 @@ def run_plaso(partition: Partition, artifacts: Artifacts, stem: str, work: Path,
     artifacts.adopt(last.storage, f"{stem}.plaso")
     shutil.rmtree(work, ignore_errors=True)
     return counts
+
+
+def map_volume(logical: Logical, folder: Path) -> Path:
+    """A text file that plaso takes for a disk image: it names the pieces of a logical volume on the devices.
+
+    plaso's own library for LVM cannot read a group in which one volume has two pieces on the same disk, as after every
+    extension. A VMware disk description of flat extents says the same as device-mapper's table would. libvmdk takes
+    the offsets for bytes, while the format counts sectors: which one it is here is tried.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    names: dict[str, str] = {}
+    for device, _unused, _unused in logical.runs:
+        if device not in names:
+            names[device] = f"pv{len(names)}"  # never a name from the evidence
+            (folder / names[device]).symlink_to(device)
+    with logical.open() as stream:
+        head = stream.read(MAP_CHECK)
+    path = folder / "volume.vmdk"
+    for unit in (1, SECTOR):
+        path.write_text(VMDK.format(extents="\n".join(
+            f'RW {length // SECTOR} FLAT "{names[device]}" {place // unit}' for device, place, length in logical.runs)))
+        if _head(path) == head:
+            return path
+    raise StepError("not_supported", "the library that maps logical volumes for plaso reads something else")
+
+
+def _head(path: Path) -> bytes:
+    try:
+        import pyvmdk
+    except ImportError as error:
+        raise StepError("not_supported", f"libvmdk is not installed: {error}") from error
+    handle = pyvmdk.handle()
+    handle.open(str(path))
+    try:
+        handle.open_extent_data_files()
+        return bytes(handle.read(MAP_CHECK))
+    except OSError:
+        return b""
+    finally:
+        handle.close()
 
 
 @dataclass

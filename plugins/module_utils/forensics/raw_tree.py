@@ -16,6 +16,8 @@ import subprocess
 from pathlib import Path
 from typing import IO
 
+from .dissect_tree import READABLE as DISSECT_READABLE
+from .dissect_tree import DissectTree
 from .model import Partition
 from .steps import StepError
 from .timeline import SLEUTHKIT_TYPES, fls, parse_body_line
@@ -33,7 +35,9 @@ def open_tree(partition: Partition, work: Path) -> Tree:
     """The partition's files: where it is mounted, else copied to `work`; StepError when neither can be."""
     if partition.mounted and partition.mount_point:
         return Tree(Path(partition.mount_point))
-    if partition.type not in READABLE:
+    if partition.logical and partition.type in DISSECT_READABLE:
+        return DissectTree(partition, work / "copied")
+    if partition.logical or partition.type not in READABLE:
         raise StepError("not_mounted", "the partition is not mounted, so there are no files to look at")
     return CopiedTree(partition, work / "copied")
 

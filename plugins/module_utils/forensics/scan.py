@@ -9,6 +9,7 @@ or forge what they print.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -27,6 +28,7 @@ from .tools import SHARE, ToolError, environment, run
 from .tree import Entry, Tree
 
 SIZE_LIMIT = 64 << 20
+BATCH = 1 << 30
 STREAM_LIMIT = 50
 VENDOR_DATABASE = Path("/var/lib/clamav")
 
@@ -46,14 +48,14 @@ class Farm:
         return self.entries[int(name)] if name.isdigit() and int(name) < len(self.entries) else None
 
 
-def plant(partition: Partition, folder: Path) -> Farm:
-    """Make the links: regular, not empty, not larger than the limit, each inode once."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def plant(partition: Partition, folder: Path) -> Iterator[Farm]:
+    """Make the links: regular, not empty, not larger than the limit, each inode once.
+
+    One farm holds them all, unless files have to be copied to be read: then there is one for each batch of copies.
+    """
     tree = open_tree(partition, folder.with_name(f"{folder.name}-files"))
-    farm = Farm(folder, tree, [], 0)
+    farm, size = _cleared(folder, tree), 0
     inodes: set[int] = set()
-    base = os.fsencode(folder)
     for _unused, entries in tree.walk():
         for entry in entries:
             if not entry.is_file or entry.info.st_size == 0 or entry.info.st_ino in inodes:
@@ -61,19 +63,37 @@ def plant(partition: Partition, folder: Path) -> Farm:
             if entry.info.st_size > SIZE_LIMIT:
                 farm.skipped += 1
                 continue
+            if tree.copies and size + entry.info.st_size > BATCH and farm.entries:
+                yield farm
+                tree.forget_copies()
+                farm, size = _cleared(folder, tree), 0
             inodes.add(entry.info.st_ino)
-            number = len(farm.entries)
-            # Thousands of links a folder; one folder would slow both tools down on millions of files.
-            bucket = base + b"/%04d" % (number // 5000)
-            try:
-                if number % 5000 == 0:
-                    os.makedirs(bucket, exist_ok=True)  # noqa: PTH103 - bytes
-                os.symlink(tree.host_path(entry.path), bucket + b"/%d" % number)  # noqa: PTH211 - bytes
-            except OSError:  # a path too long for a link
-                farm.skipped += 1
-                continue
-            farm.entries.append(entry)
-    return farm
+            size += entry.info.st_size
+            _link(farm, entry)
+    yield farm
+    tree.forget_copies()
+
+
+def _cleared(folder: Path, tree: Tree) -> Farm:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return Farm(folder, tree, [], 0)
+
+
+def _link(farm: Farm, entry: Entry) -> None:
+    number = len(farm.entries)
+    # Thousands of links a folder; one folder would slow both tools down on millions of files.
+    bucket = os.fsencode(farm.folder) + b"/%04d" % (number // 5000)
+    try:
+        if number % 5000 == 0:
+            os.makedirs(bucket, exist_ok=True)  # noqa: PTH103 - bytes
+        os.symlink(farm.tree.host_path(entry.path), bucket + b"/%d" % number)  # noqa: PTH211 - bytes
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        farm.skipped += 1  # a path too long for a link
+        return
+    farm.entries.append(entry)
 
 
 def describe(farm: Farm, entry: Entry) -> dict[str, Any]:
@@ -120,34 +140,44 @@ def scan_yara(partition: Partition, artifacts: Artifacts, stem: str, work: Path,
     rules = rule_files(extra)
     if not rules:
         raise StepError("no_rules", "no YARA rules were found in the image")
-    farm = plant(partition, work / "yara")
-    say(f"{len(farm.entries):,} files")
+    hits: list[dict[str, Any]] = []
+    files = skipped = 0
+    try:
+        for farm in plant(partition, work / "yara"):
+            files += len(farm.entries)
+            skipped += farm.skipped
+            say(f"{files:,} files")
+            hits += yara_hits(farm, rules)
+    finally:
+        shutil.rmtree(work / "yara", ignore_errors=True)
+    hits.sort(key=lambda hit: (hit["path"], hit["rule"]))
+    artifacts.write_json(f"{stem}.yara.json", {"files": files, "skipped": skipped, "size_limit": SIZE_LIMIT,
+                                               "hits": hits})
+    return {"files": files, "skipped": skipped, "hits": len(hits)}
+
+
+def yara_hits(farm: Farm, rules: Sequence[Path]) -> list[dict[str, Any]]:
+    """Every hit in a farm, with up to ten strings."""
     hits: list[dict[str, Any]] = []
     known: dict[int, dict[str, Any]] = {}
-    try:
-        command: list[str | Path] = ["yara", "-w", "-m", "-s", "-r", "-p", "2", "-a", "600", *rules, farm.folder]
-        for raw in lines_of(command, (0,)):
-            line = raw.decode("utf-8", "replace")
-            matched = _STRING.match(line)
-            if matched and hits:
-                if len(hits[-1]["strings"]) < 10:
-                    hits[-1]["strings"].append({"offset": int(matched[1], 16), "name": matched[2],
-                                                "data": clean(matched[3], 120)})
-                continue
-            head = _MATCH.fullmatch(line)
-            entry = farm.entry(head[3]) if head else None
-            if head is None or entry is None:
-                continue
-            meta = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', head[2]))
-            facts = known.setdefault(entry.info.st_ino, describe(farm, entry))
-            hits.append({"rule": head[1], "severity": meta.get("severity", "medium"),
-                         "description": meta.get("description", ""), **facts, "strings": []})
-    finally:
-        shutil.rmtree(farm.folder, ignore_errors=True)
-    hits.sort(key=lambda hit: (hit["path"], hit["rule"]))
-    artifacts.write_json(f"{stem}.yara.json", {"files": len(farm.entries), "skipped": farm.skipped,
-                                               "size_limit": SIZE_LIMIT, "hits": hits})
-    return {"files": len(farm.entries), "skipped": farm.skipped, "hits": len(hits)}
+    command: list[str | Path] = ["yara", "-w", "-m", "-s", "-r", "-p", "2", "-a", "600", *rules, farm.folder]
+    for raw in lines_of(command, (0,)):
+        line = raw.decode("utf-8", "replace")
+        matched = _STRING.match(line)
+        if matched and hits:
+            if len(hits[-1]["strings"]) < 10:
+                hits[-1]["strings"].append({"offset": int(matched[1], 16), "name": matched[2],
+                                            "data": clean(matched[3], 120)})
+            continue
+        head = _MATCH.fullmatch(line)
+        entry = farm.entry(head[3]) if head else None
+        if head is None or entry is None:
+            continue
+        meta = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', head[2]))
+        facts = known.setdefault(entry.info.st_ino, describe(farm, entry))
+        hits.append({"rule": head[1], "severity": meta.get("severity", "medium"),
+                     "description": meta.get("description", ""), **facts, "strings": []})
+    return hits
 
 
 def databases() -> list[Path]:
@@ -186,18 +216,21 @@ def clamav_hits(farm: Farm, database: Path) -> Iterator[tuple[Entry, str]]:
 
 def scan_clamav(partition: Partition, artifacts: Artifacts, stem: str, work: Path, say: Say) -> dict[str, Any]:
     """Write `.clamav.json`; the numbers of files and hits."""
-    farm = plant(partition, work / "clamav")
     hits: list[dict[str, Any]] = []
     sources = databases()
+    files = skipped = 0
     try:
-        for source in sources:
-            say(f"{len(farm.entries):,} files")
-            for entry, name in clamav_hits(farm, source):
-                hits.append({"signature": name.removesuffix(".UNOFFICIAL"), "own": source != VENDOR_DATABASE,
-                             **describe(farm, entry)})
+        for farm in plant(partition, work / "clamav"):
+            files += len(farm.entries)
+            for source in sources:
+                say(f"{files:,} files")
+                for entry, name in clamav_hits(farm, source):
+                    hits.append({"signature": name.removesuffix(".UNOFFICIAL"), "own": source != VENDOR_DATABASE,
+                                 **describe(farm, entry)})
+            skipped += farm.skipped
     finally:
-        shutil.rmtree(farm.folder, ignore_errors=True)
+        shutil.rmtree(work / "clamav", ignore_errors=True)
     hits.sort(key=lambda hit: (hit["path"], hit["signature"]))
-    artifacts.write_json(f"{stem}.clamav.json", {"files": len(farm.entries), "skipped": farm.skipped,
+    artifacts.write_json(f"{stem}.clamav.json", {"files": files, "skipped": skipped,
                                                  "vendor_database": len(sources) > 1, "hits": hits})
-    return {"files": len(farm.entries), "skipped": farm.skipped, "hits": len(hits)}
+    return {"files": files, "skipped": skipped, "hits": len(hits)}

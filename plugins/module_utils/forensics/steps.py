@@ -38,7 +38,7 @@ class StepError(Exception):
 class Step:
     """One piece of work. `work` gets a function for progress lines and returns numbers for the summary."""
 
-    partition: int
+    partition: int | str
     name: str
     work: Callable[[Say], dict[str, Any]]
     timeout: float
@@ -52,7 +52,7 @@ class Step:
 class Outcome:
     """How a step ended. `state`: done, failed, timeout, skipped; `code`: why, in one word."""
 
-    partition: int
+    partition: int | str
     name: str
     state: str
     seconds: float = 0.0

@@ -22,7 +22,7 @@ TYPES = ("ext2", "ext3", "ext4", "xfs", "btrfs", "ntfs", "vfat", "exfat", "swap"
 def summarize(evidence: Evidence, artifacts: Artifacts, outcomes: Iterable[Outcome], started: str, seconds: float,
               settings: dict[str, str]) -> dict[str, Any]:
     """The whole summary."""
-    by_partition: dict[int, list[Outcome]] = {}
+    by_partition: dict[int | str, list[Outcome]] = {}
     for outcome in outcomes:
         by_partition.setdefault(outcome.partition, []).append(outcome)
     partitions = []
@@ -34,11 +34,12 @@ def summarize(evidence: Evidence, artifacts: Artifacts, outcomes: Iterable[Outco
         partition_kinds = Counter(str(item.get("kind")) for item in found)
         kinds += partition_kinds
         steps = {}
-        for outcome in by_partition.get(partition.number, []):
+        for outcome in by_partition.get(partition.key, []):
             steps[outcome.name] = {"state": outcome.state, "seconds": outcome.seconds,
                                    **({"code": outcome.code} if outcome.code else {}), **outcome.counts}
         partitions.append({
-            "number": partition.number, "kind": partition.kind,
+            "number": partition.number,
+            **({"logical_volume": partition.logical.index} if partition.logical else {}), "kind": partition.kind,
             "type": partition.type if partition.type in TYPES else ("" if not partition.type else "other"),
             "size_bytes": partition.size_bytes, "mounted": partition.mounted,
             "journal_dirty": partition.journal_dirty, "steps": steps,

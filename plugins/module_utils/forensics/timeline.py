@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
+from .dissect_tree import EXT, DissectTree
 from .model import Artifacts, Partition, clean_path
 from .steps import Say, StepError
 from .timeline_dissect import dissect_lines
@@ -41,7 +42,7 @@ def make_timeline(partition: Partition, artifacts: Artifacts, stem: str, work: P
         sorter = Sorter(work)
         body = stack.enter_context(artifacts.create(f"{stem}.bodyfile"))
         table = stack.enter_context(artifacts.create(f"{stem}.timeline.csv"))
-        for line in _lines(partition):
+        for line in _lines(partition, work):
             entries += 1
             body.write(line.text().encode())
             for moment, macb in line.rows():
@@ -54,17 +55,30 @@ def make_timeline(partition: Partition, artifacts: Artifacts, stem: str, work: P
     return {"entries": entries, "rows": rows}
 
 
-def _lines(partition: Partition) -> Iterable[Line]:
-    if partition.type in SLEUTHKIT_TYPES:
-        return sleuthkit_lines(partition)
-    if partition.type in DISSECT_TYPES:
+def _lines(partition: Partition, work: Path) -> Iterable[Line]:
+    if partition.type in SLEUTHKIT_TYPES and in_one_piece(partition):
+        return sleuthkit_lines(partition, work)
+    if partition.type in DISSECT_TYPES or (partition.logical and partition.type in EXT):
         return dissect_lines(partition)
     raise StepError("not_supported", f"no reader for file system type {partition.type or 'unknown'}")
 
 
-def sleuthkit_lines(partition: Partition) -> Iterator[Line]:
+def in_one_piece(partition: Partition) -> bool:
+    """Whether The Sleuth Kit can read it: a partition, or a logical volume without a break."""
+    return partition.logical is None or partition.logical.contiguous is not None
+
+
+def place(partition: Partition) -> list[str]:
+    """Where The Sleuth Kit finds a file system: arguments for its tools."""
+    if partition.logical is None or partition.logical.contiguous is None:
+        return [partition.device]
+    device, offset = partition.logical.contiguous
+    return ["-o", str(offset // 512), device]
+
+
+def sleuthkit_lines(partition: Partition, work: Path) -> Iterator[Line]:
     """What `fls` lists, deleted names and orphans included, with times that it misreads put right."""
-    true_times = _true_times(partition)
+    true_times = _true_times(partition, work)
     for raw in fls(partition, "-r", "-m", "/"):
         line = parse_body_line(raw)
         if line is not None:
@@ -76,7 +90,7 @@ def sleuthkit_lines(partition: Partition) -> Iterator[Line]:
 
 def fls(partition: Partition, *options: str) -> Iterator[bytes]:
     """Run fls on a partition and yield its lines; raise ToolError when it fails."""
-    command = ["fls", "-f", SLEUTHKIT_TYPES[partition.type], *options, partition.device]
+    command = ["fls", "-f", SLEUTHKIT_TYPES[partition.type], *options, *place(partition)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
         if process.stdout is None or process.stderr is None:  # for the type checker: both were asked for
             raise ToolError("no output from the tool")
@@ -103,15 +117,21 @@ def parse_body_line(raw: bytes) -> Line | None:
                 atime, mtime, ctime, crtime, path)
 
 
-def _true_times(partition: Partition) -> dict[str, tuple[int, int, int]]:
-    """Times outside 1970..2038 by inode, from the mounted file system.
+def _true_times(partition: Partition, work: Path) -> dict[str, tuple[int, int, int]]:
+    """Times outside 1970..2038 by inode, from the mounted file system, or as dissect reads them.
 
     The Sleuth Kit reads ext4's seconds as 32 unsigned bits: a file from 1960 lands in 2096, one from 2200 in 2063.
     """
     found: dict[str, tuple[int, int, int]] = {}
-    if not (partition.mounted and partition.mount_point and partition.type.startswith("ext")):
+    if not partition.type.startswith("ext"):
         return found
-    for _unused, entries in Tree(Path(partition.mount_point)).walk():
+    if partition.mounted and partition.mount_point:
+        tree = Tree(Path(partition.mount_point))
+    elif partition.logical:
+        tree = DissectTree(partition, work / "times")
+    else:
+        return found
+    for _unused, entries in tree.walk():
         for entry in entries:
             info = entry.info
             seconds = tuple(int(ns // 1_000_000_000) for ns in (info.st_atime_ns, info.st_mtime_ns, info.st_ctime_ns))

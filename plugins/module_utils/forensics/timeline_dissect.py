@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Timeline entries of XFS and btrfs, read from the device by dissect's file-system readers themselves.
+"""Timeline entries of XFS and btrfs, and of ext in a logical volume, read by dissect's file-system readers themselves.
 
 Its `target` layer would do the same twenty times slower.
 """
@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
+from .dissect_tree import EXT, FileSystem
 from .model import Partition, clean_path
 from .steps import StepError
 from .timeline_line import Line, mode_string
@@ -26,8 +27,10 @@ def dissect_lines(partition: Partition) -> Iterator[Line]:
         from dissect.xfs import XFS
     except ImportError as error:
         raise StepError("not_supported", f"dissect is not installed: {error}") from error
-    with open(partition.device, "rb") as device:  # noqa: PTH123 - a block device
-        if partition.type == "xfs":
+    with partition.open() as device:
+        if partition.type in EXT:
+            yield from _ext(FileSystem(partition.type, device))
+        elif partition.type == "xfs":
             yield from _xfs(XFS(device))
         else:
             yield from _btrfs(Btrfs(device))
@@ -51,6 +54,33 @@ def _xfs(file_system: Any) -> Iterator[Line]:
             if stat.S_ISDIR(node.inode.di_mode) and node.inum not in seen and depth < MAX_DEPTH:
                 seen.add(node.inum)
                 todo.append((node, full, depth + 1))
+
+
+def _ext(system: FileSystem) -> Iterator[Line]:
+    todo: list[tuple[Any, bytes, int]] = [(system.root, b"", 0)]
+    seen = {system.root.inum}
+    yield _ext_line(system, system.root, b"/")
+    while todo:
+        folder, path, depth = todo.pop()
+        for name, node in _children(folder):
+            full = path + b"/" + _name(name)
+            try:
+                line = _ext_line(system, node, full)
+                is_folder = stat.S_ISDIR(int(node.inode.i_mode))
+            except Exception:  # one broken inode does not end the list
+                yield _unreadable(full, node)
+                continue
+            yield line
+            if is_folder and node.inum not in seen and depth < MAX_DEPTH:
+                seen.add(node.inum)
+                todo.append((node, full, depth + 1))
+
+
+def _ext_line(system: FileSystem, node: Any, path: bytes) -> Line:
+    info = system.info(node)
+    return Line(clean_path(path), str(info.st_ino), mode_string(info.st_mode), info.st_uid, info.st_gid, info.st_size,
+                _seconds(info.st_atime_ns), _seconds(info.st_mtime_ns), _seconds(info.st_ctime_ns),
+                _seconds(system.birth_ns(node)))
 
 
 def _children(folder: Any) -> Iterator[tuple[str | bytes, Any]]:

@@ -50,6 +50,8 @@ class Entry:
 class Tree:
     """A mounted evidence file system."""
 
+    copies = False  # whether `host_path` makes copies, which `forget_copies` removes
+
     def __init__(self, root: Path) -> None:
         self.root = os.fsencode(os.path.realpath(root)).rstrip(b"/") or b"/"
         self.device = os.lstat(self.root).st_dev
@@ -69,18 +71,14 @@ class Tree:
                 if done:
                     done.pop()
                 continue
-            here = b"/".join((self.root, *done, part))
-            try:
-                info = os.lstat(here)
-            except OSError:
+            here = b"/" + b"/".join((*done, part))
+            info = self._info(here)
+            if info is None:
                 return None
             if stat.S_ISLNK(info.st_mode) and (todo or follow_last):
                 links += 1
-                if links > _MAX_LINKS:
-                    return None
-                try:
-                    target = os.readlink(here)  # noqa: PTH115 - bytes
-                except OSError:
+                target = self._link(here)
+                if links > _MAX_LINKS or target is None:
                     return None
                 if target.startswith(b"/"):
                     done = []
@@ -89,6 +87,23 @@ class Tree:
             done.append(part)
         return b"/" + b"/".join(done)
 
+    def _info(self, path: bytes) -> os.stat_result | None:
+        """lstat of a path whose folders are resolved."""
+        try:
+            return os.lstat(self.host_path(path))
+        except OSError:
+            return None
+
+    def _link(self, path: bytes) -> bytes | None:
+        """What a link says."""
+        try:
+            return os.readlink(self.host_path(path))  # noqa: PTH115 - bytes
+        except OSError:
+            return None
+
+    def forget_copies(self) -> None:
+        """Nothing was copied: files lie where they are."""
+
     def host_path(self, path: bytes) -> bytes:
         """Where a path that `resolve` or `walk` returned lies on this machine."""
         return self.root if path == b"/" else self.root + path
@@ -96,12 +111,8 @@ class Tree:
     def lookup(self, path: str | bytes, *, follow_last: bool = True) -> Entry | None:
         """The entry behind a path, links followed inside the evidence; None where there is nothing."""
         real = self.resolve(path, follow_last=follow_last)
-        if real is None:
-            return None
-        try:
-            return Entry(real, os.lstat(self.host_path(real)))
-        except OSError:
-            return None
+        info = None if real is None else self._info(real)
+        return None if real is None or info is None else Entry(real, info)
 
     def open(self, path: str | bytes) -> IO[bytes] | None:
         """Open a regular file for reading; None when it is missing, no regular file, or unreadable."""

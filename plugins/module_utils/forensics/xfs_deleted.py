@@ -42,7 +42,7 @@ class XfsDeleted:
             from dissect.xfs import XFS
         except ImportError as error:
             raise StepError("not_supported", f"dissect is not installed: {error}") from error
-        self.device: IO[bytes] = open(partition.device, "rb")  # noqa: PTH123, SIM115 - closed by the caller
+        self.device: IO[bytes] = partition.open()
         self.fs: Any = XFS(self.device)
         self.block_size, self.group_blocks = int(self.fs.block_size), int(self.fs.sb.sb_agblocks)
         self.unreadable = 0  # groups and folders that were skipped

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
@@ -14,6 +15,8 @@ from typing import Any
 
 import jinja2
 import pytest
+from ansible_collections.dfir.aws.plugins.module_utils.forensics import analyze, cli, plaso_run
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Partition
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 VARIABLES: dict[str, Any] = {
@@ -130,6 +133,18 @@ def test_the_analysis_ends_before_the_deadline(mode: str) -> None:
     past = shell_of(command).replace("exec ", "echo ").replace("2026-", "2020-")
     said = subprocess.run(["sh", "-ec", past], capture_output=True, text=True, check=True).stdout.split()
     assert (said[2] if mode == "automatic" else said[1]) == "1"
+
+
+@pytest.mark.parametrize(("scope", "filtered"), [("filtered", True), ("full", False)])
+def test_the_scope_goes_all_the_way_to_plaso(scope: str, filtered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the role's setting over the unit's command line to whether plaso gets a list of paths."""
+    unit = render("forensics", "dfir-analysis.service", forensics_work="automatic", forensics_scope=scope)
+    words = shell_of(settings(unit, "ExecStart")[0]).split()
+    told: list[argparse.Namespace] = []
+    monkeypatch.setattr(analyze, "main", lambda options: told.append(options) or 0)
+    assert cli.main(words[words.index("analyze"):]) == 0
+    disk = Partition(1, "/dev/null", "ext4", "filesystem", 8 << 30, False, None, None, None)
+    assert (plaso_run.choose(disk, told[0].preset, told[0].scope)[1] is not None) is filtered
 
 
 @pytest.mark.parametrize(("mode", "state", "written"), [
