@@ -28,7 +28,9 @@ BUCKET = f"dfir-artifacts-{ACCOUNT}"
 BOUNDARY = "dfir-analysis-host-boundary"
 KEY_ALIAS = "alias/dfir-evidence"
 KEY_SECRET = "dfir/controller-ssh-key"  # noqa: S105  a name
+KEY_PARAMETER = "/dfir/controller-ssh-key"
 ANALYST_PARAMETER = "/dfir/analysts/alice/public_key"
+ANALYST_SECRET = "dfir/analysts/alice"  # noqa: S105  a name
 # Where the evidence lies, each with the idempotency token that fixes the snapshot's id: in another region than the
 # analysis, and in the same.
 EVIDENCE = {EVIDENCE_REGION: "dfir-lab-evidence-1", ANALYSIS_REGION: "dfir-lab-evidence-2"}
@@ -142,14 +144,16 @@ def people(settings: LabConfig) -> None:
     """The controller's and the analyst's SSH keys, where a real account keeps them."""
     secrets, ssm = client(settings, "secretsmanager"), client(settings, "ssm")
     private = key_pair(settings, "controller").read_text()
-    try:
-        secrets.create_secret(Name=KEY_SECRET, SecretString=private)
-    except ClientError as error:
-        if _code(error) != "ResourceExistsException":
-            raise
-        if secrets.get_secret_value(SecretId=KEY_SECRET)["SecretString"] != private:
-            secrets.put_secret_value(SecretId=KEY_SECRET, SecretString=private)
     public = key_pair(settings, "analyst").with_suffix(".pub").read_text().strip()
+    for name, text in ((KEY_SECRET, private), (ANALYST_SECRET, public)):
+        try:
+            secrets.create_secret(Name=name, SecretString=text)
+        except ClientError as error:
+            if _code(error) != "ResourceExistsException":
+                raise
+            if secrets.get_secret_value(SecretId=name)["SecretString"] != text:
+                secrets.put_secret_value(SecretId=name, SecretString=text)
+    ssm.put_parameter(Name=KEY_PARAMETER, Value=private, Type="SecureString", Overwrite=True)
     ssm.put_parameter(Name=ANALYST_PARAMETER, Value=public, Type="String", Overwrite=True)
 
 

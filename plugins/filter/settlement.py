@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -27,7 +28,15 @@ ENDS_THE_HOST = ("toolbox", "forensics")
 GOOD_ENDS = {"automatic": ("complete", "ended"), "manual": ("complete", "ended", "timeout")}
 KEPT = "What was uploaded is kept. To analyze the snapshot once more, raise 'attempt'."
 AGAIN = "Correct the cause and run the same request again: it takes up what exists."
+# Artifacts that nobody may rely on when a tool fails. No analysis uses the image format; S3's own checksum proves an
+# upload, whatever boto3 says.
+MADE_BY: dict[str, tuple[str, ...]] = {
+    "plaso": (".plaso", ".activity"), "sleuthkit": (".bodyfile", ".timeline.csv", ".deleted.json", ".deleted.tar.gz"),
+    "dissect": (".bodyfile", ".timeline.csv", ".deleted.json", ".deleted.tar.gz", ".findings.json"),
+    "yara": (".yara.json",), "clamav": (".clamav.json",), "ewf-tools": (), "boto3": (),
+}
 # What aws_wait saw of an instance that will not come back.
+LOOKED_UP = re.compile(r"^(?:Task failed: )?The lookup plugin '[^']*' failed: ")  # how ansible-core begins
 DEAD_STATES = ("shutting-down", "terminated", "stopping", "stopped")
 
 
@@ -39,7 +48,7 @@ def problem(failed: Mapping[str, Any], task: str = "") -> dict[str, Any]:
     error = str(failed.get("stderr") or "").strip()
     if error and len(said) == 1 and said[0].rstrip(".").endswith("non-zero return code"):  # worded anew in 2.21
         said = [error.splitlines()[-1]]
-    message = " ".join(said) or "The task gave no reason, see the job output"
+    message = LOOKED_UP.sub("A look-up failed: ", " ".join(said)) or "The task gave no reason, see the job output"
     return {"task": str(task), "message": message if message.endswith((".", "!", "?")) else f"{message}.",
             "gone": failed.get("state") in DEAD_STATES}
 
@@ -134,12 +143,37 @@ def outcome(waited: Mapping[str, Any], settled: Mapping[str, Any], request: Mapp
         reasons.append("The completion marker (complete.json) never came" + (f", although {why}" if why else "") + ".")
     elif how not in GOOD_ENDS.get(str(request.get("mode")), ()):
         missing = [str(name) for name in (marker.get("missing") or [])][:20]
-        reasons.append(f"The analysis ended as '{how}'" + (f", without {', '.join(missing)}." if missing else "."))
+        if missing or not retraction(waited)["retracted"]:
+            reasons.append(f"The analysis ended as '{how}'" + (f", without {', '.join(missing)}." if missing else "."))
+    taken_back = retraction(waited)
+    if taken_back["retracted"]:
+        how = "incomplete" if how == "complete" else how
+        tools, results = (", ".join(taken_back[key]) for key in ("tools", "results"))
+        reasons.append(f"After the work {tools} failed on a known sample, although good before it: "
+                       f"{results or 'no artifact'} must not be relied on.")
     if left:
         reasons.append(f"{len(left)} things could not be removed: {', '.join(str(item['id']) for item in left)}.")
     failed = bool(reasons)
     return {**settled, "failed": failed, "outcome": how, "step": "results" if failed else "", "task": "",
             "reason": " ".join(reasons), "next_step": KEPT, "closed": not left}
+
+
+def retraction(waited: Mapping[str, Any]) -> dict[str, Any]:
+    """What is to be taken back when tools failed on their known samples after the work, although they had been good
+    before it: the tools, and the artifacts that they made.
+
+    :param waited: what the wait for the artifacts brought. Its marker was written on the host, where malware may have
+        run: a name that is none of our tools' counts as a tool that nobody knows, and then nothing is to be relied on.
+    """
+    marker = waited.get("marker")
+    proven = marker.get("validation") if isinstance(marker, Mapping) else None
+    failed = proven.get("failed") if isinstance(proven, Mapping) else None
+    said = failed if isinstance(failed, list) else []
+    names = sorted({str(name) if name in MADE_BY else "unknown" for name in said})
+    if "unknown" in names:
+        return {"tools": names, "results": ["all artifacts"], "retracted": True}
+    results = sorted({name for tool in names for name in MADE_BY[tool]})
+    return {"tools": names, "results": results, "retracted": bool(names)}
 
 
 def removed(existed: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -172,6 +206,8 @@ def last_steps(before: Sequence[Mapping[str, Any]], settled: Mapping[str, Any], 
     if waited.get("ended_at"):
         since = before[-1]["ended_at"] if before else waited["ended_at"]
         details = {"outcome": settled.get("outcome"), "files": len(waited.get("objects") or [])}
+        if (taken_back := retraction(waited))["retracted"]:
+            details["retracted"] = {key: taken_back[key] for key in ("tools", "results")}
         steps.append({"name": "results", "started_at": since, "ended_at": waited["ended_at"], "details": details})
         steps.append({"name": "clean_up", "started_at": waited["ended_at"], "ended_at": _now(), "details": {}})
     if settled.get("failed"):
@@ -215,5 +251,5 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Names as playbooks use them, below `dfir.aws.`."""
         named = (problem, settlement, follow_up, is_due, interrupted, outcome, removed, ended_now, timed_steps,
-                 last_steps, closing_words, seconds_until)
+                 last_steps, closing_words, seconds_until, retraction)
         return {function.__name__: function for function in named}

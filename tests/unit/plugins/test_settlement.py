@@ -20,6 +20,7 @@ from ansible_collections.dfir.aws.plugins.filter.settlement import (
     outcome,
     problem,
     removed,
+    retraction,
     seconds_until,
     settlement,
     timed_steps,
@@ -107,6 +108,8 @@ def test_problem_tells_loops_and_commands() -> None:
     for wording in ("non-zero return code", "The command exited with a non-zero return code."):
         assert problem({"msg": wording, "stderr": "x\nError: no registry"})["message"] == "Error: no registry."
     assert "job output" in problem({})["message"]
+    looked = "Task failed: The lookup plugin 'amazon.aws.ssm_parameter' failed: Failed to find SSM parameter /x (404)"
+    assert problem({"msg": looked})["message"] == "A look-up failed: Failed to find SSM parameter /x (404)."
 
 
 @pytest.mark.parametrize(("marker", "mode", "failed", "how"), [
@@ -123,6 +126,36 @@ def test_outcome(marker: dict[str, Any] | None, mode: str, failed: bool, how: st
     assert result["failed"] is failed and result["outcome"] == how and result["closed"]
     if marker and marker.get("missing"):
         assert "vol-1p1.plaso" in result["reason"]
+
+
+def test_tools_that_failed_after_the_work_take_their_results_back() -> None:
+    marker = {"outcome": "incomplete", "missing": [], "validation": {"ran": True, "failed": ["yara", "clamav"]}}
+    assert retraction({"marker": marker}) == {"retracted": True, "tools": ["clamav", "yara"],
+                                              "results": [".clamav.json", ".yara.json"]}
+    ended = {"marker": marker, "outcome": "ended", "ended_at": "2026-11-20T10:02:00Z"}
+    result = outcome(ended, GOOD, {"mode": "automatic"})
+    assert result["failed"] and result["closed"] and result["outcome"] == "incomplete" and result["step"] == "results"
+    assert result["reason"] == ("After the work clamav, yara failed on a known sample, although good before it: "
+                                ".clamav.json, .yara.json must not be relied on.")
+    results, _clean_up, failed = last_steps([], result, ended)
+    assert results["details"]["retracted"] == {"tools": ["clamav", "yara"], "results": [".clamav.json", ".yara.json"]}
+    assert failed["outcome"] == "failed" and "yara" in failed["details"]["reason"]
+    # What is missing is told as well, and a marker that contradicts itself brings no success.
+    both = marker | {"missing": ["p1.plaso"]}
+    assert "without p1.plaso" in outcome({"marker": both}, GOOD, {"mode": "automatic"})["reason"]
+    assert outcome({"marker": marker | {"outcome": "complete"}}, GOOD, {"mode": "automatic"})["outcome"] == "incomplete"
+
+
+@pytest.mark.parametrize("validation", [None, {}, {"ran": True, "failed": []}, {"failed": None}, [], "yara"])
+def test_nothing_is_taken_back_without_a_tool_that_failed(validation: Any) -> None:
+    found = retraction({"marker": {"outcome": "complete", "validation": validation}})
+    assert found == {"retracted": False, "tools": [], "results": []}
+    assert not retraction({})["retracted"] and not retraction({"marker": None})["retracted"]
+
+
+def test_a_tool_that_nobody_knows_takes_everything_back() -> None:
+    found = retraction({"marker": {"validation": {"failed": ["yara", "<b>"]}}})
+    assert found == {"retracted": True, "tools": ["unknown", "yara"], "results": ["all artifacts"]}
 
 
 def test_p46_what_could_not_be_removed_fails_the_request_and_keeps_it_open() -> None:
