@@ -11,13 +11,12 @@ import random
 import re
 import zlib
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ansible_collections.dfir.aws.plugins.module_utils.forensics import analyze, logical, lvm
-from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Evidence, Partition
+from ansible_collections.dfir.aws.plugins.module_utils.forensics import logical, lvm, plaso_run
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Evidence, Partition
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.steps import StepError
 
-from lab.evidence import disks
 from lab.evidence.lvm import MIB, Segment, Volume, VolumeGroup
 from lab.evidence.run import sparse_file
 
@@ -88,7 +87,7 @@ def test_pieces_in_any_order_and_stripes_are_put_together(tmp_path: Path) -> Non
     assert found["scattered"].contiguous is None
     with found["striped"].open() as stream:  # not only from the beginning
         chance = random.Random(3)
-        for _ in range(200):
+        for _ in range(50):
             place, count = chance.randrange(len(striped)), chance.randrange(200_000)
             stream.seek(place)
             assert stream.read(count)[:len(striped) - place] == striped[place:place + count]
@@ -158,67 +157,31 @@ def member(path: Path, number: int = 0) -> Partition:
     return Partition(number, str(path), "LVM2_member", "lvm", path.stat().st_size, False, None, None, None)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole disk that is a physical volume: ext4 in one piece, ext2 in two, XFS in two, swap."""
-    folder = tmp_path_factory.mktemp("lvm")
-    disks.ext4(folder / "ext4", dirty_journal=True)
-    disks.ext2(folder / "ext2")
-    disks.small_xfs(folder / "xfs")
-    disks.swap(folder / "swap")
-    path = disk(folder, "disk", 480)
-    VolumeGroup("web", [path], [
-        Volume("root", [Segment(16, [(0, 0)])], folder / "ext4"),
-        Volume("old", [Segment(4, [(0, 20)]), Segment(4, [(0, 16)])], folder / "ext2"),
-        Volume("srv-data", [Segment(40, [(0, 60)]), Segment(36, [(0, 24)]), Segment(4, [(0, 100)])], folder / "xfs"),
-        Volume("swap", [Segment(2, [(0, 104)])], folder / "swap"),
-        Volume("five", [Segment(1, kind="raid5_ls", extra=['raids = ["x", "y"]'])])]).write()
-    return path
+@pytest.mark.parametrize(("unit", "usable"), [(1, True), (512, True), (4096, False)])
+def test_the_map_for_plaso_names_every_piece_and_is_held_against_the_volume(
+        unit: int, usable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libvmdk reads offsets as bytes, the format means sectors, and a later one may do as the format says."""
+    first, second = disk(tmp_path, "a", 32), disk(tmp_path, "b", 32)
+    data = noise(tmp_path / "one", 2 * EXTENT)
+    VolumeGroup("vg", [first, second], [
+        Volume("one", [Segment(1, [(1, 2)]), Segment(1, [(0, 3)])], tmp_path / "one")]).write()
 
+    def read(path: Path) -> bytes:
+        found = b""
+        for size, name, place in re.findall(r'^RW (\d+) FLAT "(\w+)" (\d+)$', path.read_text(), re.MULTILINE):
+            with (path.parent / name).open("rb") as stream:
+                stream.seek(int(place) * unit)
+                found += stream.read(int(size) * 512)
+        whole.append(found)
+        return found[:plaso_run.MAP_CHECK]
 
-def test_a_disk_of_logical_volumes_is_analyzed(server: Path, tmp_path: Path) -> None:
-    before = zlib.crc32(server.read_bytes())
-    evidence = Evidence("vol-0123456789abcdef0", "snap-0", 1, (member(server),))
-    (tmp_path / "work").mkdir()
-    settings = analyze.Settings(evidence, Artifacts(tmp_path / "out"), tmp_path / "work",
-                                steps=("findings", "timeline", "deleted"))
-    assert analyze.analyze(settings), (tmp_path / "out" / "analysis.log").read_text()
-    out = {path.name: path for path in (tmp_path / "out").iterdir()}
-    for name in ("web-root", "web-old", "web-srv--data"):
-        stem = f"vol-0123456789abcdef0p0.{name}"
-        body = out[f"{stem}.bodyfile"].read_text(encoding="utf-8").splitlines()
-        [line] = [line for line in body if line.split("|")[1] == disks.NOTE]
-        assert line.split("|")[6] == str(len(disks.CONTENT))
-        for suffix in ("timeline.csv", "findings.json", "deleted.json", "deleted.tar.gz"):
-            assert f"{stem}.{suffix}" in out
-            assert f"{stem}.{suffix}\n" in out["sha256sums.txt"].read_text(encoding="utf-8")
-    assert "several pieces" in json.loads(out["vol-0123456789abcdef0p0.web-old.deleted.json"].read_text())["limits"]
-    [group] = json.loads(out["vol-0123456789abcdef0p0.lvm.json"].read_text())["groups"]
-    told: dict[str, Any] = {one["name"]: one for one in group["logical_volumes"]}
-    assert [(one["type"], one["read"]) for one in told.values()] == [
-        ("ext4", True), ("ext2", True), ("xfs", True), ("swap", False), ("", False)]
-    assert told["root"]["journal_dirty"] is True and told["five"]["problem"] == "not_supported"
-    summary = json.loads(out["summary.json"].read_text())
-    assert "web" not in json.dumps(summary["partitions"]) and "root" not in json.dumps(summary["partitions"])
-    steps = {one.get("logical_volume", 0): one["steps"] for one in summary["partitions"]}
-    assert steps[4]["all"]["code"] == "swap" and steps[5]["all"]["code"] == "not_supported"
-    assert steps[1]["timeline"]["state"] == steps[3]["findings"]["state"] == "done"
-    assert zlib.crc32(server.read_bytes()) == before
-
-
-def test_p22_plaso_gets_volumes_of_pieces_in_a_row_and_a_member_of_a_group_is_said_once(server: Path,
-                                                                                       tmp_path: Path) -> None:
-    made, _reports = logical.with_logical_volumes(Evidence("vol-0123456789abcdef0", "", 1, (member(server),)))
-    assert analyze.steps_of(made, made.partitions[0])[1][0].code == "lvm"
-    assert [len(one.logical.runs) for one in made.partitions if one.logical and one.is_file_system] == [1, 2, 3]
-    assert all(analyze.steps_of(made, one)[0] == analyze.STEP_ORDER for one in made.partitions if one.is_file_system)
-    first, second = disk(tmp_path, "a", 64), disk(tmp_path, "b", 64)
-    disks.ext2(tmp_path / "ext2")
-    VolumeGroup("two", [first, second], [
-        Volume("striped", [Segment(8, [(0, 0), (1, 0)], 128)], tmp_path / "ext2")]).write()
-    made, reports = logical.with_logical_volumes(
-        Evidence("vol-0123456789abcdef0", "", 1, (member(first, 1), member(second, 2))))
-    assert [one.key for one in made.partitions] == [1, "1.lv1", 2]
-    steps, said = analyze.steps_of(made, made.partitions[1])
-    assert "timeline" in steps and "plaso" not in steps and said[0].code == "not_supported"
-    assert reports[2]["problems"] == ["its volume group is reported at p1"]
+    whole: list[bytes] = []
+    monkeypatch.setattr(plaso_run, "_head", read)
+    one = volumes(first, second)["one"]
+    if not usable:
+        with pytest.raises(StepError, match="reads something else"):
+            plaso_run.map_volume(one, tmp_path / "map")
+        return
+    made = plaso_run.map_volume(one, tmp_path / "map")
+    assert whole[-1] == data
+    assert {path.name for path in made.parent.iterdir()} == {"volume.vmdk", "pv0", "pv1"}
