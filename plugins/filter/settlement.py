@@ -32,7 +32,9 @@ AGAIN = "Correct the cause and run the same request again: it takes up what exis
 # upload, whatever boto3 says.
 MADE_BY: dict[str, tuple[str, ...]] = {
     "plaso": (".plaso", ".activity"), "sleuthkit": (".bodyfile", ".timeline.csv", ".deleted.json", ".deleted.tar.gz"),
-    "dissect": (".bodyfile", ".timeline.csv", ".deleted.json", ".deleted.tar.gz", ".findings.json"),
+    # Everything of what cannot be mounted, such as a logical volume, is read through it.
+    "dissect": (".bodyfile", ".timeline.csv", ".deleted.json", ".deleted.tar.gz", ".findings.json", ".yara.json",
+                ".clamav.json"),
     "yara": (".yara.json",), "clamav": (".clamav.json",), "ewf-tools": (), "boto3": (),
 }
 # What aws_wait saw of an instance that will not come back.

@@ -30,6 +30,7 @@ from .raw_tree import READABLE as RAW_READABLE
 from .steps import Outcome, Say, Step, StepError, run_steps
 from .summary import summarize
 from .times import utc_now
+from .validate import validate
 
 STEP_ORDER = ("findings", "timeline", "yara", "clamav", "deleted", "plaso")
 NEEDS_MOUNT = ("findings", "yara", "clamav")
@@ -48,6 +49,8 @@ class Settings:
     steps: tuple[str, ...] = STEP_ORDER
     step_timeout: float = 0
     lvm: dict[int, dict[str, Any]] = field(default_factory=dict)  # reports on LVM, by partition
+    # Runs every tool on its sample once more, after the work: what has changed since the host was made ready?
+    prove: Callable[[], dict[str, Any]] | None = None
 
 
 def main(options: argparse.Namespace) -> int:
@@ -66,7 +69,7 @@ def main(options: argparse.Namespace) -> int:
     # Every tool's temporary files belong on the scratch volume, not into the container's small /tmp.
     os.environ["TMPDIR"] = str(options.work)
     settings = Settings(evidence, artifacts, options.work, options.preset, options.scope, options.extra_rules, steps,
-                        options.step_timeout)
+                        options.step_timeout, prove=validate)
     return 0 if analyze(settings) else 3
 
 
@@ -97,6 +100,7 @@ def analyze(settings: Settings) -> bool:
               for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         outcomes = [*run_steps(steps, say, stopped=lambda: bool(stop)), *skipped]
+        validation = prove_again(None if stop else settings.prove, say)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -104,19 +108,41 @@ def analyze(settings: Settings) -> bool:
     seconds = round(time.monotonic() - clock, 1)
     missing = sorted(f"p{outcome.partition}.{outcome.name}" for outcome in outcomes
                      if outcome.state in ("failed", "timeout"))
-    say(f"analysis ended after {seconds:.0f} s: {'complete' if not missing else 'missing ' + ', '.join(missing)}")
+    lacking = [*missing, *(f"proof of {tool}" for tool in validation["failed"])]
+    say(f"analysis ended after {seconds:.0f} s: {'complete' if not lacking else 'missing ' + ', '.join(lacking)}")
     summary = summarize(settings.evidence, settings.artifacts, outcomes, started, seconds,
                         {"preset": settings.preset if settings.preset.isalnum() else "custom",
-                         "scope": settings.scope})
+                         "scope": settings.scope}, validation)
     settings.artifacts.adopt(log, "analysis.log")
     settings.artifacts.write_json("summary.json", summary)
     settings.artifacts.write_sums()
     settings.artifacts.forget_sums()
     partial = settings.work / ".partial-outcome.json"
-    partial.write_text(json.dumps({"outcome": "incomplete" if missing else "complete", "missing": missing,
-                                   "counts": summary["totals"]}, indent=1) + "\n", encoding="utf-8")
+    good = not missing and not validation["failed"]
+    partial.write_text(json.dumps({"outcome": "complete" if good else "incomplete", "missing": missing,
+                                   "counts": summary["totals"], "validation": validation}, indent=1) + "\n",
+                       encoding="utf-8")
     partial.rename(settings.work / "outcome.json")
-    return not missing
+    return good
+
+
+def prove_again(prove: Callable[[], dict[str, Any]] | None, say: Say) -> dict[str, Any]:
+    """Whether the tools still say what is known to be true: `{ran, failed: [tool], seconds}`.
+
+    A tool that was good when the host was made ready and is not now has made results that nobody may rely on. It is not
+    asked when the time is up: the books have to be closed then.
+    """
+    if prove is None:
+        return {"ran": False, "failed": [], "seconds": 0}
+    clock = time.monotonic()
+    tools = prove()["tools"]
+    for tool in tools:
+        if not tool["ok"]:
+            say(f"validation: {tool['name']} fails on a known sample now: {tool['detail']}")
+    seconds = round(time.monotonic() - clock, 1)
+    failed = sorted(str(tool["name"]) for tool in tools if not tool["ok"])
+    say(f"validation: {len(tools) - len(failed)} of {len(tools)} tools proven once more in {seconds:.0f} s")
+    return {"ran": True, "failed": failed, "seconds": seconds}
 
 
 def plan(settings: Settings) -> tuple[list[Step], list[Outcome]]:

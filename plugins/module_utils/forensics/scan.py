@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .content import VENDOR_DATABASE, VENDOR_FILES, files_of
 from .model import Artifacts, Partition, clean, clean_path
 from .raw_tree import open_tree
 from .steps import Say, StepError
@@ -30,7 +31,7 @@ from .tree import Entry, Tree
 SIZE_LIMIT = 64 << 20
 BATCH = 1 << 30
 STREAM_LIMIT = 50
-VENDOR_DATABASE = Path("/var/lib/clamav")
+VENDOR_RULES = SHARE / "rules" / "clamav-vendor"
 
 
 @dataclass
@@ -181,9 +182,9 @@ def yara_hits(farm: Farm, rules: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def databases() -> list[Path]:
-    """Our own signatures, and the vendor's where an operator has put them into the image."""
-    vendor = any(VENDOR_DATABASE.glob("*.c[vl]d")) if VENDOR_DATABASE.is_dir() else False
-    return [SHARE / "rules" / "clamav", *([VENDOR_DATABASE] if vendor else [])]
+    """Our own signatures and the team's, and the vendor's where an operator has put them into the image."""
+    vendor = [folder for folder in (VENDOR_RULES, VENDOR_DATABASE) if files_of(folder, VENDOR_FILES)]
+    return [SHARE / "rules" / "clamav", *vendor]
 
 
 def clamav_hits(farm: Farm, database: Path) -> Iterator[tuple[Entry, str]]:
@@ -225,7 +226,7 @@ def scan_clamav(partition: Partition, artifacts: Artifacts, stem: str, work: Pat
             for source in sources:
                 say(f"{files:,} files")
                 for entry, name in clamav_hits(farm, source):
-                    hits.append({"signature": name.removesuffix(".UNOFFICIAL"), "own": source != VENDOR_DATABASE,
+                    hits.append({"signature": name.removesuffix(".UNOFFICIAL"), "own": source == sources[0],
                                  **describe(farm, entry)})
             skipped += farm.skipped
     finally:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from . import content
 from .model import SEVERITIES, Artifacts, Evidence
 from .steps import Outcome
 from .times import utc_now
@@ -20,8 +21,11 @@ TYPES = ("ext2", "ext3", "ext4", "xfs", "btrfs", "ntfs", "vfat", "exfat", "swap"
 
 
 def summarize(evidence: Evidence, artifacts: Artifacts, outcomes: Iterable[Outcome], started: str, seconds: float,
-              settings: dict[str, str]) -> dict[str, Any]:
-    """The whole summary."""
+              settings: dict[str, str], validation: dict[str, Any]) -> dict[str, Any]:
+    """The whole summary.
+
+    :param validation: what running every tool on its sample once more has shown, after the work.
+    """
     by_partition: dict[int | str, list[Outcome]] = {}
     for outcome in outcomes:
         by_partition.setdefault(outcome.partition, []).append(outcome)
@@ -53,6 +57,7 @@ def summarize(evidence: Evidence, artifacts: Artifacts, outcomes: Iterable[Outco
             totals[name] += int(steps.get(step, {}).get(number, 0) or 0)
     return {"schema": 1, "volume_id": evidence.volume_id, "snapshot_id": evidence.snapshot_id, "started": started,
             "ended": utc_now(), "seconds": seconds, "settings": settings, "versions": versions(),
+            "content": content.describe(), "validation": validation,
             "partitions": partitions, "kinds": dict(sorted(kinds.items())), "totals": dict(totals)}
 
 

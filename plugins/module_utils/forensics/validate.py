@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from . import content
 from .console import tell
 from .tools import SHARE, ToolError, run, script
 
@@ -64,7 +65,7 @@ def _plaso(work: Path) -> str:
 
 
 def _yara(work: Path) -> str:
-    rules = sorted((RULES / "yara").glob("*.yar"))
+    rules = content.files_of(RULES / "yara", content.KINDS["yara"])
     if not rules:
         raise ToolError("the image holds no YARA rules")
     hit = run(["yara", "-w", *rules, SAMPLES / "hit.txt"]).decode().split()
@@ -156,10 +157,10 @@ def check(tool: str) -> dict[str, Any]:
 
 
 def validate() -> dict[str, Any]:
-    """Check all tools: `{tools: [{name, version, ok, detail, seconds}], ok}`."""
+    """Check all tools: `{tools: [{name, version, ok, detail, seconds}], content, ok}`."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         tools = list(pool.map(check, CHECKS))
-    return {"tools": tools, "ok": all(tool["ok"] for tool in tools)}
+    return {"tools": tools, "content": content.describe(), "ok": all(tool["ok"] for tool in tools)}
 
 
 def main() -> int:

@@ -41,11 +41,13 @@ class Request:
 
 @dataclass
 class Ending:
-    """How the work ended: one of OUTCOMES, what is missing, and the analysis' own numbers."""
+    """How the work ended: one of OUTCOMES, what is missing, the analysis' own numbers, and what proving the tools once
+    more has shown."""
 
     outcome: str
     missing: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    validation: dict[str, Any] = field(default_factory=dict)
 
 
 def load_request(path: Path) -> Request:
@@ -98,7 +100,8 @@ def _merge(outcome: str, path: Path) -> Ending:
     said = read_outcome(path)
     if said is not None and said.outcome == "complete" and not said.missing:
         return said  # it was done before anybody stopped it
-    return Ending(outcome, (said.missing if said else []) or ["analysis"], said.counts if said else {})
+    return Ending(outcome, (said.missing if said else []) or ["analysis"], said.counts if said else {},
+                  said.validation if said else {})
 
 
 def _read_words(path: Path) -> list[str] | None:
@@ -116,18 +119,23 @@ def read_outcome(path: Path) -> Ending | None:
         missing = [str(item)[:200] for item in data.get("missing") or []]
         counts = {str(name)[:60]: int(value) for name, value in (data.get("counts") or {}).items()
                   if isinstance(value, int)}
+        proven = data.get("validation") or {}
+        tools = [str(tool)[:40] for tool in proven.get("failed") or []]
+        validation: dict[str, Any] = {"ran": bool(proven.get("ran")), "failed": tools} if proven else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Ending(outcome if outcome in OUTCOMES else "incomplete", missing, counts)
+    return Ending(outcome if outcome in OUTCOMES else "incomplete", missing, counts, validation)
 
 
 def marker(request: Request, end: Ending, *, sums_sha256: str, uploaded: int, size: int, missing: Sequence[str],
            now: datetime) -> dict[str, Any]:
     """The last artifact, `complete.json`: numbers, enumerations and names of artifacts, nothing from the evidence."""
     lacking = [*end.missing, *(name for name in missing if name not in end.missing)]
-    outcome = "incomplete" if lacking and end.outcome == "complete" else end.outcome
+    broken = bool(end.validation.get("failed"))
+    outcome = "incomplete" if (lacking or broken) and end.outcome == "complete" else end.outcome
     return {
         "request_id": request.request_id, "mode": request.mode, "outcome": outcome, "missing": lacking,
         "counts": {**end.counts, "uploaded_files": uploaded, "uploaded_bytes": size},
+        **({"validation": end.validation} if end.validation else {}),
         "sha256sums_sha256": sums_sha256, "finished_at": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }

@@ -98,6 +98,12 @@ MAILS = """
     - name: Done when the time is over, in words of the team's own
       ansible.builtin.include_role: {name: dfir.aws.notify, tasks_from: done}
       vars: {notify_mail: "{{ good_mail }}", notify_expired: true, notify_templates: "{{ own_templates }}"}
+    - name: Take results back
+      ansible.builtin.include_role: {name: dfir.aws.notify, tasks_from: retract}
+      vars:
+        notify_mail: "{{ good_mail }}"
+        notify_marker: {outcome: incomplete, missing: [], validation: {ran: true, failed: [yara, clamav]}}
+        notify_retraction: "{{ {'marker': notify_marker} | dfir.aws.retraction }}"
     - name: Alert through a server that is not there
       ansible.builtin.include_role: {name: dfir.aws.notify, tasks_from: alert}
       vars: {notify_mail: "{{ bad_mail }}"}
@@ -132,7 +138,9 @@ def test_p32_mails_are_readable_and_a_failed_one_hides_nothing(site: dict[str, A
             {"name": "p2", "type": "crypto_LUKS", "kind": "luks", "size_bytes": 2**30, "mounted": False,
              "reason": "LUKS needs a key.", "journal_dirty": None}]},
         "notify_access": {"user": "analyst", "key_fingerprint": "SHA256:herkey"},
-        "notify_toolbox": {"versions": {"plaso": "20260720"}},
+        "notify_toolbox": {"versions": {"plaso": "20260720"}, "content": {"image": "0.1.0-20260101.000000", "sets": [
+            {"kind": "yara", "name": "team", "version": "2026.01", "date": "2026-01-01T00:00:00Z", "files": 2},
+            {"kind": "clamav", "name": "dfir", "version": "0123456789ab", "date": None, "files": 1}]}},
         "notify_step": "Copy the\nsnapshot", "notify_reason": "It said no\nand stopped.",
         "notify_resources": [{"type": "instance", "id": "i-0123456789abcdef0", "region": "eu-west-1",
                               "remove_command": "aws ec2 terminate-instances --instance-ids i-0123456789abcdef0"}],
@@ -145,7 +153,14 @@ def test_p32_mails_are_readable_and_a_failed_one_hides_nothing(site: dict[str, A
     assert done.returncode == 0, done.stdout
     assert PASSWORD not in done.stdout
 
-    ready, finished, own = handler.mails
+    ready, finished, own, retracted = handler.mails
+    assert retracted["subject"] == ("[INC-2026-0042] RETRACTED: clamav, yara failed after the work on "
+                                    "snap-0ad934c9551c5f65a")
+    taken_back = retracted.get_body().get_content()
+    for expected in ("do not rely on these results", "    yara\n", ".clamav.json of every partition", "analysis.log",
+                     "The analysis ended INCOMPLETE.", "of 2026-01-01", "WARNING: YARA team is ", "ClamAV  dfir"):
+        assert expected in taken_back, (expected, taken_back)
+    assert "is good" not in taken_back and max(map(len, taken_back.splitlines())) <= 100
     assert own["subject"].startswith("[INC-2026-0042] expired: snap-")
     assert own.get_body().get_content().strip() == "Our own words for INC-2026-0042"
     assert own["message-id"].endswith(f"@done.{request['request_id']}.dfir>") and own["x-dfir-mail"] == "done"
@@ -156,6 +171,7 @@ def test_p32_mails_are_readable_and_a_failed_one_hides_nothing(site: dict[str, A
                      "latest changes may be missing", "LUKS needs a key.",
                      "2026-11-20 23:30 UTC (Sat 00:30 in Europe/Berlin)",
                      "aws ec2-instance-connect open-tunnel --instance-id i-0123456789abcdef0 --region eu-west-1",
+                     "RULES AND SIGNATURES of the image 0.1.0-20260101.000000", "more than 30: publish a newer image",
                      "dfir-shell", "dfir-end", "plaso            20260720", "journalctl -fu"):
         assert expected in " ".join(text.split()) or expected in text, expected
     too_wide = [line for line in text.splitlines() if len(line) > 76 and len(shlex.split(line.rstrip(" \\"))) > 1]

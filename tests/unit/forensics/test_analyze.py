@@ -100,6 +100,46 @@ def test_told_to_stop_it_keeps_what_is_done_and_closes_its_books(mount: Path, tm
                                                                           "summary.json"]
 
 
+@pytest.mark.parametrize(("broken", "told"), [((), ()), (("yara", "clamav"), ("clamav", "yara"))])
+def test_tools_are_proven_once_more_after_the_work(mount: Path, tmp_path: Path, broken: tuple[str, ...],
+                                                   told: tuple[str, ...]) -> None:
+    """A tool that breaks while the work goes on: the results are there, and nobody is told that they are complete."""
+    def prove() -> dict[str, Any]:
+        assert (tmp_path / "out/vol-0123456789abcdef0p1.findings.json").exists(), "the work is not over yet"
+        return {"tools": [{"name": name, "ok": name not in broken, "detail": f"{name} says nothing WITNESS"}
+                          for name in ("plaso", "yara", "clamav")]}
+
+    evidence = Evidence("vol-0123456789abcdef0", "snap-0", 1, (part(mount),))
+    settings = analyze.Settings(evidence, Artifacts(tmp_path / "out"), tmp_path / "work", steps=("findings",),
+                                prove=prove)
+    settings.work.mkdir()
+    assert analyze.analyze(settings) is (not broken)
+    outcome = json.loads((settings.work / "outcome.json").read_text())
+    assert outcome["outcome"] == ("incomplete" if broken else "complete") and outcome["missing"] == []
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["validation"] == outcome["validation"]
+    assert outcome["validation"]["ran"] is True and outcome["validation"]["failed"] == list(told)
+    log = (tmp_path / "out/analysis.log").read_text()
+    assert f"{3 - len(broken)} of 3 tools proven once more" in log and log.count("says nothing WITNESS") == len(broken)
+    assert ("missing proof of clamav, proof of yara" in log) is bool(broken)
+    assert "WITNESS" not in json.dumps(summary) and "analysis.log" in (tmp_path / "out/sha256sums.txt").read_text()
+
+
+def test_told_to_stop_it_does_not_spend_its_last_seconds_on_proof(mount: Path, tmp_path: Path,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(say: steps.Say) -> dict[str, Any]:
+        os.kill(os.getppid(), signal.SIGTERM)
+        return hang(say)
+
+    monkeypatch.setattr(analyze, "_work", lambda *_unused: stopped)
+    settings = analyze.Settings(Evidence("vol-0123456789abcdef0", "snap-0", 1, (part(mount),)),
+                                Artifacts(tmp_path / "out"), tmp_path / "work", steps=("findings",),
+                                prove=lambda: {"tools": 1 / 0})
+    settings.work.mkdir()
+    assert analyze.analyze(settings) is False
+    assert json.loads((tmp_path / "out/summary.json").read_text())["validation"]["ran"] is False
+
+
 def test_silence_is_broken_by_progress_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "HEARTBEAT", 0.2)
 

@@ -103,3 +103,19 @@ def test_settings(tmp_path: Path) -> None:
     loaded = load_request(path)
     assert loaded.endpoint_url is None
     assert loaded.deadline == NOW + timedelta(hours=1)
+
+
+def test_a_tool_that_failed_after_the_work_stands_in_the_marker(tmp_path: Path) -> None:
+    proven = {"ran": True, "failed": ["yara"], "seconds": 3.1}
+    (tmp_path / "ended").write_text("exit-code exited 3")
+    (tmp_path / "outcome.json").write_text(json.dumps(PART | {"missing": [], "validation": proven}))
+    end = ending(request("automatic"), tmp_path / "ended", tmp_path / "outcome.json", NOW)
+    assert end is not None
+    made = marker(request("automatic"), end, sums_sha256="0", uploaded=1, size=1, missing=[], now=NOW)
+    assert made["outcome"] == "incomplete" and made["validation"] == {"ran": True, "failed": ["yara"]}
+    end.outcome = "complete"
+    assert marker(request("automatic"), end, sums_sha256="0", uploaded=1, size=1, missing=[],
+                  now=NOW)["outcome"] == "incomplete"
+    # A session has nothing to prove: its marker says nothing of it.
+    assert "validation" not in marker(request("manual"), Ending("ended"), sums_sha256="0", uploaded=1, size=1,
+                                      missing=[], now=NOW)
