@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Command line of the toolbox image: `dfir-forensics validate|analyze|upload|versions`."""
+"""Command line of the toolbox image: `dfir-forensics validate|analyze|upload|versions|rules|inspect`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("validate", help="run every tool on a known sample and print JSON")
     commands.add_parser("versions", help="print the versions of all tools as JSON")
+    commands.add_parser("rules", help="print as JSON which files with rules or signatures cannot be used")
+    commands.add_parser("inspect", help="print as JSON what is in the image: rules, packages, what its scanner finds")
     commands.add_parser("upload", help="upload finished artifacts (see `dfir-forensics upload --help`)")
     analyze = commands.add_parser("analyze", help="analyze the mounted evidence and write artifacts")
     analyze.add_argument("--evidence", type=Path, default=Path("/etc/dfir/evidence.json"))
@@ -56,9 +58,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         tell(json.dumps(versions(), indent=1))
         return 0
+    if options.command in ("rules", "inspect"):
+        return _look(options.command)
     from .analyze import main as run_analysis
 
     return run_analysis(options)
+
+
+def _look(command: str) -> int:
+    """What is asked before an image is published: 0 when nothing speaks against it."""
+    from typing import Any
+
+    from .inspection import inspect, refused_rules
+    from .tools import ToolError
+
+    try:
+        told: dict[str, Any] = {"refused": refused_rules()} if command == "rules" else inspect()
+    except ToolError as error:
+        tell(f"error: {error}", error=True)
+        return 1
+    tell(json.dumps(told, indent=1))
+    return 1 if told["refused"] or (told.get("own_scan") or {}).get("hits") else 0
 
 
 if __name__ == "__main__":
