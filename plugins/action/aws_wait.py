@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.utils.display import Display
+from ansible_collections.dfir.aws.plugins.module_utils.request_spec import parse_iso
 from ansible_collections.dfir.aws.plugins.plugin_utils.progress import ProgressAction, readable_time
 
 SUBJECTS = {
@@ -22,6 +23,7 @@ GOALS = {
 }
 DEFAULT_TIMEOUT = 1800
 SECONDS_BETWEEN_RENEWALS = 30.0
+SLICE = 60  # more than a slice of the module: it looks for as long as it always does
 # How AWS is reached, under all names that amazon.aws knows. The record's own region comes with the record.
 CONNECTION = (
     "access_key", "aws_access_key", "aws_access_key_id", "aws_ca_bundle", "aws_config", "aws_endpoint_url",
@@ -48,6 +50,8 @@ class ActionModule(ProgressAction):
 
         def ask(elapsed: float, before: dict[str, Any]) -> dict[str, Any]:
             slice_arguments = {**arguments, "elapsed": elapsed, "seen": bool(before.get("seen"))}
+            if _seconds_left(before, arguments.get("grace")) > 0:
+                slice_arguments["timeout"] = int(max(timeout, elapsed + SLICE))
             return self._execute_module(module_name="dfir.aws.aws_wait", module_args=slice_arguments,
                                         task_vars=task_vars)
 
@@ -57,7 +61,8 @@ class ActionModule(ProgressAction):
         else:
             connection = {name: arguments[name] for name in CONNECTION if name in arguments}
             renew = _Renewal(self, {**connection, **record, "state": "renewed"}, task_vars) if record else None
-            result = self.run_in_slices(ask, progress, timeout=timeout, each=renew)
+            result = self.run_in_slices(ask, progress, timeout=timeout, each=renew,
+                                        prolong=lambda seen: _seconds_left(seen, arguments.get("grace")))
         result["waited"] = round(progress.elapsed, 1)
         result["ended_at"] = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         if kind == "artifacts" and not result.get("failed"):
@@ -69,6 +74,14 @@ class ActionModule(ProgressAction):
                 f"(last seen: {result.get('state')}). It goes on without us: run the same request again, "
                 "it takes up what exists."))
         return {key: value for key, value in result.items() if key not in INTERNAL}
+
+
+def _seconds_left(seen: dict[str, Any], grace: Any) -> float:
+    """Seconds until a host that was prolonged has ended, and can no longer be heard of."""
+    if grace is None or not seen.get("extended_until"):
+        return 0
+    end = parse_iso(str(seen["extended_until"]))
+    return (end - datetime.now(timezone.utc)).total_seconds() + float(grace)
 
 
 def _outcome(result: dict[str, Any]) -> str:

@@ -108,10 +108,12 @@ def choose_instance(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                    key=lambda item: (str(item.get("launch_time")), item["instance_id"]))
     ended = sorted(str(item["instance_id"]) for item in found if item["state"]["name"] not in ALIVE)
     if not alive:
-        return {"instance_id": "", "ended": ended, "expires": ""}
+        return {"instance_id": "", "ended": ended, "expires": "", "deadline": ""}
     ended = []
     tags = alive[0].get("tags") or {}
-    return {"instance_id": str(alive[0]["instance_id"]), "ended": ended, "expires": str(tags.get("dfir:expires", ""))}
+    expires = str(tags.get("dfir:expires", ""))
+    return {"instance_id": str(alive[0]["instance_id"]), "ended": ended, "expires": expires,
+            "deadline": str(tags.get("dfir:deadline", expires))}
 
 
 def known_hosts(host_keys: Sequence[Mapping[str, str]], address: str) -> list[str]:
@@ -133,21 +135,25 @@ def _number(value: Any) -> float | int:
     return int(number) if number.is_integer() else number
 
 
-def analysis_host_outline(looked: Mapping[str, Any], hours: float, scratch: int) -> dict[str, Any]:
+def analysis_host_outline(looked: Mapping[str, Any], hours: float, scratch: int, longest_hours: float | None = None,
+                          ) -> dict[str, Any]:
     """What a host would be, before it is launched. `looked` is what `analysis_image_info` returned."""
     image, instance_type = looked["image"], looked["instance_type"]
     return {
         "image_id": str(image["image_id"]), "root_gib": int(image["root_volume_gib"]), "scratch_gib": int(scratch),
         "instance_type": str(instance_type["name"]), "vcpus": int(instance_type["vcpus"]),
         "memory_mib": int(instance_type["memory_mib"]), "hours": _number(hours),
+        "longest_hours": _number(hours if longest_hours is None else longest_hours),
     }
 
 
 def analysis_host_result(instance: Mapping[str, Any], choice: Mapping[str, Any],
                          attachment: Mapping[str, Any] | None = None, console: Mapping[str, Any] | None = None, *,
-                         name: str = "", user: str = "", expires: str = "", hours: float = 0, group: str = "",
-                         public: bool = False) -> dict[str, Any]:
+                         name: str = "", user: str = "", expires: str = "", deadline: str = "", hours: float = 0,
+                         group: str = "", public: bool = False) -> dict[str, Any]:
     """What role `analysis_host` hands on. `instance` is as DescribeInstances spells it, `choice` says what was found.
+
+    It ends itself at `deadline`; an analyst may move that, up to `expires`.
 
     A host that has ended already is handed on as `ended`, with nothing but its id.
     """
@@ -165,7 +171,7 @@ def analysis_host_result(instance: Mapping[str, Any], choice: Mapping[str, Any],
         "scratch_volume_id": scratch_volume_id(instance),
         "host_fingerprints": list(console.get("fingerprints") or []),
         "known_hosts": known_hosts(console.get("host_keys") or [], address),
-        "user": user, "expires": expires, "deadline": expires, "hours": _number(hours),
+        "user": user, "expires": expires, "deadline": deadline or expires, "hours": _number(hours),
     }
 
 

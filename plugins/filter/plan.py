@@ -18,7 +18,8 @@ def request_plan(request: Mapping[str, Any], found: Mapping[str, Any], host: Map
                  setup_minutes: float = 30, minutes_per_gib: float = 1) -> dict[str, Any]:
     """The plan, from the request, the snapshot that was found, and the host as it would be launched."""
     made = plan.Host(str(host["instance_type"]), int(host["vcpus"]), int(host["memory_mib"]), int(host["root_gib"]),
-                     int(host["scratch_gib"]), float(host["hours"]))
+                     int(host["scratch_gib"]), float(host["hours"]),
+                     float(host.get("longest_hours") or host["hours"]))
     try:
         return plan.make(request, found, made, tables, operator_max_usd=_limit(max_cost_usd),
                          keep_hours=float(keep_hours), setup_minutes=float(setup_minutes),

@@ -25,16 +25,38 @@ SCALE = {"automatic": (2, 25), "manual": (8, 50)}
 SEVERITIES = ("critical", "high", "medium", "low", "info")
 
 
-def time_limit_hours(request: Mapping[str, Any], volume_gib: float) -> float | int:
-    """The hours that were asked for, else what fits the volume."""
+def time_limit_hours(request: Mapping[str, Any], volume_gib: float, operator_max: Any = None) -> float | int:
+    """The hours that were asked for, else what fits the volume; never more than the bounds on a host's life."""
     asked = request.get("time_limit_hours")
-    if asked is not None:
-        return asked
-    mode = str(request["mode"])
-    if mode not in SCALE:
-        raise AnsibleFilterError(f"time_limit_hours: no request has the mode {mode!r}.")
-    least, gib_an_hour = SCALE[mode]
-    return min(LONGEST_HOURS, math.ceil(least + float(volume_gib) / gib_an_hour))
+    if asked is None:
+        mode = str(request["mode"])
+        if mode not in SCALE:
+            raise AnsibleFilterError(f"time_limit_hours: no request has the mode {mode!r}.")
+        least, gib_an_hour = SCALE[mode]
+        asked = min(LONGEST_HOURS, math.ceil(least + float(volume_gib) / gib_an_hour))
+    return min([asked, *_bounds(request, operator_max)])
+
+
+def longest_hours(request: Mapping[str, Any], hours: float, operator_max: Any = None) -> float | int:
+    """For how many hours a host may live when its session is prolonged: the lower of the request's and the operator's
+    bound. Without one of the request, and where nobody works by hand, there is nothing to prolong."""
+    prolonged = request.get("mode") == "manual" and request.get("max_hours") is not None
+    return max([hours, min(_bounds(request, operator_max))]) if prolonged else hours
+
+
+def _bounds(request: Mapping[str, Any], operator_max: Any) -> list[float | int]:
+    """The bounds on a host's life in hours: the request's own, and the operator's."""
+    found: list[float | int] = [request["max_hours"]] if request.get("max_hours") is not None else []
+    if operator_max is None or str(operator_max).strip() == "":
+        return found
+    try:
+        number = float(operator_max)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(operator_max, bool) or not 0 < number < math.inf:
+        raise AnsibleFilterError(f"dfir_aws_max_hours must be a number of hours, or empty for no bound; it is "
+                                 f"{operator_max!r}.")
+    return [*found, int(number) if number.is_integer() else number]
 
 
 def expires(request: Mapping[str, Any], hours: float, start: str = "") -> str:
@@ -45,10 +67,17 @@ def expires(request: Mapping[str, Any], hours: float, start: str = "") -> str:
     return iso(begin + timedelta(hours=float(hours)))
 
 
-def request_tags(request: Mapping[str, Any], expires: str) -> dict[str, str]:
-    """Tags of everything that a request creates, given in the creating call."""
+def request_tags(request: Mapping[str, Any], expires: str, deadline: str = "") -> dict[str, str]:
+    """Tags of everything that a request creates, given in the creating call.
+
+    :param deadline: when the host ends, where it may be prolonged until `expires`.
+    """
     _moment(expires)
-    return {**{str(name): str(value) for name, value in request["tags"].items()}, "dfir:expires": str(expires)}
+    tags = {**{str(name): str(value) for name, value in request["tags"].items()}, "dfir:expires": str(expires)}
+    if deadline and deadline != expires:
+        _moment(deadline)
+        tags["dfir:deadline"] = str(deadline)
+    return tags
 
 
 def snapshot_copy_tags(snapshot: Mapping[str, Any], expires: str, kms_key_id: str = "") -> dict[str, str]:
@@ -65,12 +94,15 @@ def request_result(request: Mapping[str, Any], opened: Mapping[str, Any], holder
     `launched` says that a host was launched for it before, `plan` is the plan that was made then, and `earlier` holds
     what earlier runs found on the host: a run that comes after the host's end can ask nobody else.
     """
+    record = opened.get("record") or {}
+    # Where its artifacts go was decided when it was first opened.
+    kept = record.get("request") or {}
+    request = {**request, **{name: kept[name] for name in ("artifact_prefix",) if name in kept}}
     where = f"s3://{request['artifact_bucket']}/{request['artifact_prefix']}"
     finished = bool(opened.get("finished"))
     message = (f"Request {request['request_id']} has been answered before and ended as '{opened.get('outcome')}'. Its "
                f"artifacts are at {where}. To run it once more, raise 'attempt' to {int(request['attempt']) + 1}.")
-    done = {step["name"]: step["details"] for step in (opened.get("record") or {}).get("steps") or []
-            if step["outcome"] == "ok"}
+    done = {step["name"]: step["details"] for step in record.get("steps") or [] if step["outcome"] == "ok"}
     return {
         **request,
         "launched": "analysis_host" in done,
@@ -206,6 +238,7 @@ class FilterModule:
         """Names as playbooks use them, below `dfir.aws.`."""
         return {
             "time_limit_hours": time_limit_hours,
+            "longest_hours": longest_hours,
             "expires": expires,
             "request_tags": request_tags,
             "snapshot_copy_tags": snapshot_copy_tags,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from ansible_collections.dfir.aws.plugins.module_utils.extension import end_of
 from ansible_collections.dfir.aws.plugins.module_utils.record import is_gone, is_held
 
 # The steps in their order, and the fact that proves each. The step that failed is the first without its fact.
@@ -107,8 +108,10 @@ def follow_up(record: Mapping[str, Any], holder: str, region: str) -> dict[str, 
 
 
 def is_due(look: Mapping[str, Any], deadline: str, grace: float) -> bool:
-    """Whether a request can be brought to its end: its results or its host's end were seen, or its time is over."""
-    return look.get("outcome") in ("complete", "ended") or (bool(deadline) and _left(deadline) + float(grace) <= 0)
+    """Whether a request can be brought to its end: its results or its host's end were seen, or its time is over, with
+    the extension that the look saw."""
+    end = end_of(deadline, str(look.get("extended_until") or ""))
+    return look.get("outcome") in ("complete", "ended") or (bool(deadline) and _left(end) + float(grace) <= 0)
 
 
 def interrupted(error: Mapping[str, str], settled: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,7 +149,7 @@ def outcome(waited: Mapping[str, Any], settled: Mapping[str, Any], request: Mapp
     elif how not in GOOD_ENDS.get(str(request.get("mode")), ()):
         missing = [str(name) for name in (marker.get("missing") or [])][:20]
         if missing or not retraction(waited)["retracted"]:
-            reasons.append(f"The analysis ended as '{how}'" + (f", without {', '.join(missing)}." if missing else "."))
+            reasons.append(_not_well(how, marker, missing))
     taken_back = retraction(waited)
     if taken_back["retracted"]:
         how = "incomplete" if how == "complete" else how
@@ -176,6 +179,13 @@ def retraction(waited: Mapping[str, Any]) -> dict[str, Any]:
         return {"tools": names, "results": ["all artifacts"], "retracted": True}
     results = sorted({name for tool in names for name in MADE_BY[tool]})
     return {"tools": names, "results": results, "retracted": bool(names)}
+
+
+def _not_well(how: str, marker: Mapping[str, Any], missing: Sequence[str]) -> str:
+    unsaved = (marker.get("counts") or {}).get("analyst_unsaved") if isinstance(marker.get("counts"), Mapping) else 0
+    if unsaved and list(missing) == ["analyst_files"]:
+        return f"{unsaved} files of the analyst's folder could not be saved before the host ended."
+    return f"The analysis ended as '{how}'" + (f", without {', '.join(missing)}." if missing else ".")
 
 
 def removed(existed: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -252,6 +262,6 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Names as playbooks use them, below `dfir.aws.`."""
-        named = (problem, settlement, follow_up, is_due, interrupted, outcome, removed, ended_now, timed_steps,
+        named = (problem, settlement, follow_up, is_due, end_of, interrupted, outcome, removed, ended_now, timed_steps,
                  last_steps, closing_words, seconds_until, retraction)
         return {function.__name__: function for function in named}

@@ -4,7 +4,7 @@
 """What a request will take: what is copied, how long a host lives at most, and what that costs.
 
 Arithmetic on what others looked up. Nothing here asks AWS, and the numbers are upper bounds unless they say otherwise:
-a host ends itself at its time limit, so the time limit bounds what it costs.
+a host ends itself at its time limit, or as late as an analyst may move that, which bounds what it costs.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Host:
     root_gib: int
     scratch_gib: int
     hours: float
+    longest_hours: float  # with all extensions that the request allows
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def make(request: Mapping[str, Any], found: Mapping[str, Any], host: Host, table
                   _item(f"copy {_short(keep_hours)} h", copied_gib, "GiB", stored,
                         stored and stored.usd * keep_hours * month)]
     disk = prices.find(tables, "volume", region)
-    items += [_item("host", host.hours, "h", rate, per_hour),
-              _item("volumes", volumes_gib * host.hours, "GiB-h", disk, disk and disk.usd * month)]
+    items += [_item("host", host.longest_hours, "h", rate, per_hour),
+              _item("volumes", volumes_gib * host.longest_hours, "GiB-h", disk, disk and disk.usd * month)]
     unpriced = [item.name for item in items if item.usd is None]
     limit, limited_by = limits(operator_max_usd, request.get("max_cost_usd"))
     return {
@@ -130,8 +131,8 @@ def refusal(plan: Mapping[str, Any]) -> str:
         return ""
     parts = ", ".join(f"{item['name']} {item['usd']:.2f}" for item in plan["items"])
     return (f"It would cost up to {_usd(total)} ({parts}), more than the limit of {_usd(limit)} "
-            f"({plan['limited_by']}): ask for fewer hours (time_limit_hours, now {_short(host['hours'])}) or a smaller "
-            "instance type, or have the limit raised.")
+            f"({plan['limited_by']}): ask for fewer hours ({_asked(host)}) or a smaller instance type, or have the "
+            "limit raised.")
 
 
 def table(plan: Mapping[str, Any], kept: bool = False, check_mode: bool = False) -> list[str]:
@@ -152,7 +153,7 @@ def table(plan: Mapping[str, Any], kept: bool = False, check_mode: bool = False)
             ("Copy", _copy(plan)),
             ("Host", f"{host['instance_type']} ({host['vcpus']} vCPU, {host['memory_mib'] / 1024:g} GiB) in "
                      f"{plan['region']}"),
-            ("Time", f"at most {_short(host['hours'])} h, {_expected(plan)}"),
+            ("Time", f"at most {_hours(host)}, {_expected(plan)}"),
             ("Volumes", f"{plan['volumes_gib']} GiB gp3 (root {host['root_gib']}, scratch {host['scratch_gib']}, "
                         f"evidence {plan['volume_gib']})"),
             *[("Cost", _line(item)) for item in plan["items"]],
@@ -169,10 +170,25 @@ def in_short(plan: Mapping[str, Any]) -> str:
     """The plan in one line, for a mail."""
     if not plan.get("items"):
         return "not estimated"
-    hours, gib = _short(plan["host"]["hours"]), plan["volumes_gib"]
+    hours, gib = _short(_longest(plan["host"])), plan["volumes_gib"]
     if plan["total_usd"] is None:
         return f"not known: no price for {', '.join(plan['unpriced'])} (host {hours} h, volumes {gib} GiB)"
     return f"at most {_usd(plan['total_usd'])} by estimate (host {hours} h, volumes {gib} GiB)"
+
+
+def _longest(host: Mapping[str, Any]) -> float:
+    return float(host.get("longest_hours") or host["hours"])  # a plan in an older record has no extensions
+
+
+def _hours(host: Mapping[str, Any]) -> str:
+    if _longest(host) == float(host["hours"]):
+        return f"{_short(host['hours'])} h"
+    return f"{_short(host['hours'])} h, with extensions {_short(_longest(host))} h"
+
+
+def _asked(host: Mapping[str, Any]) -> str:
+    asked = f"time_limit_hours, now {_short(host['hours'])}"
+    return asked if _longest(host) == float(host["hours"]) else f"{asked}; max_hours, now {_short(_longest(host))}"
 
 
 def _item(name: str, quantity: float, unit: str, price: prices.Price | None, each: float | None) -> Item:

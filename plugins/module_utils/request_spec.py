@@ -44,6 +44,13 @@ def identity(account: str, uid: str, values: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def apart(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The request with a folder of its own, where artifacts of another request lie in the common one."""
+    own = f"run-{spec['request_id']}/"
+    prefix = str(spec["artifact_prefix"])
+    return {**spec, "artifact_prefix": prefix if prefix.endswith(own) else prefix + own}
+
+
 def build(values: Mapping[str, Any], analyst: Mapping[str, Any], caller: Caller, *, bucket: str,
           now: datetime) -> dict[str, Any]:
     """`request_spec`: everything that later steps may know of a request."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .console_keys import host_keys
+from .extension import extended_until
 from .plain_facts import WORD, numbers_and_words
 
 try:
@@ -24,6 +25,7 @@ except ImportError:  # AnsibleAWSModule says so in a sentence
 
 MARKER = "complete.json"
 SUMMARY = "summary.json"
+ANALYST = "analyst/"
 # A hostile host writes these two objects: more than this is not numbers and enumerations.
 FACTS_LIMIT = 1024 * 1024
 THROTTLED = ("RequestLimitExceeded", "Throttling", "ThrottlingException", "SlowDown", "RequestThrottledException")
@@ -213,12 +215,14 @@ def artifacts(wait: Wait) -> Look:
     """Until the completion marker lies in the bucket, or the host that should write it has ended."""
     s3 = wait.client("s3")
     bucket, prefix = wait.params["bucket"], wait.params["prefix"]
-    objects = _list(s3, bucket, prefix)
+    listed = _listed(s3, bucket, prefix)
+    objects = _mine(listed, prefix)
     names = [entry["Key"][len(prefix):] for entry in objects]
     data: dict[str, Any] = {
         "objects": [{"name": entry["Key"][len(prefix):], "size": entry["Size"], "written": _utc(entry["LastModified"])}
                     for entry in objects],
-        "marker": None, "summary": None,
+        "marker": None, "summary": None, "analyst": _of_the_analyst(listed, prefix),
+        "extended_until": extended_until(names, str(wait.params.get("latest") or "")),
     }
     text = _newest(objects, prefix)
     if SUMMARY in names:
@@ -230,21 +234,32 @@ def artifacts(wait: Wait) -> Look:
         host = _find_instance(wait, wait.params["instance_id"])
         if host is None or host["State"]["Name"] == "terminated":
             # One more listing: the marker may have been written between the first one and the end of the host.
-            if any(entry["Key"] == prefix + MARKER for entry in _list(s3, bucket, prefix)):
+            if any(entry["Key"] == prefix + MARKER for entry in _listed(s3, bucket, prefix)):
                 return Look(text, "writing", data=data)
             return Look(f"{len(names)} files, and the host has ended without a completion marker", "ended", over=True,
                         data=data)
     return Look(text, "writing", data=data)
 
 
-def _list(s3: Any, bucket: str, prefix: str) -> list[dict[str, Any]]:
+def _listed(s3: Any, bucket: str, prefix: str) -> list[dict[str, Any]]:
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    found = [entry for page in pages for entry in page.get("Contents") or []]
+    return [entry for page in pages for entry in page.get("Contents") or []]
+
+
+def _mine(found: list[dict[str, Any]], prefix: str) -> list[dict[str, Any]]:
     # A later attempt writes below run-<id>/ of the same prefix: those are another request's artifacts.
     mine = [entry for entry in found if "/" not in entry["Key"][len(prefix):]]
     # Names are chosen on the host. One that is no plain word is nothing that the toolbox writes: not shown anywhere.
     mine = [entry for entry in mine if WORD.fullmatch(entry["Key"][len(prefix):])]
     return sorted(mine, key=lambda entry: (entry["LastModified"], entry["Key"]), reverse=True)
+
+
+def _of_the_analyst(found: list[dict[str, Any]], prefix: str) -> dict[str, Any]:
+    """The analyst's folder in numbers: what is saved of it, and when that was done last."""
+    saved = [entry for entry in found if entry["Key"].startswith(prefix + ANALYST)]
+    last = max((entry["LastModified"] for entry in saved), default=None)
+    return {"files": len(saved), "bytes": sum(entry["Size"] for entry in saved),
+            "saved_at": _utc(last) if last else ""}
 
 
 def _newest(objects: list[dict[str, Any]], prefix: str) -> str:

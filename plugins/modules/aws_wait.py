@@ -52,6 +52,17 @@ options:
   instance_id:
     description: The instance that writes the artifacts of O(kind=artifacts). When it has ended, nothing more will come.
     type: str
+  latest:
+    description:
+      - Until when, in UTC, the host of O(kind=artifacts) may be prolonged. A marker of the host that says so
+        (C(extended-until-....json)) is honoured up to this moment. Empty honours none.
+    type: str
+    default: ""
+  grace:
+    description:
+      - Wait on after O(timeout) for a host that was prolonged, until so many seconds after its new end.
+      - Without it, such a marker is only reported, as RV(extended_until).
+    type: float
   timeout:
     description: After how many seconds to give up.
     type: int
@@ -201,6 +212,24 @@ objects:
     written:
       description: When, in UTC.
       type: str
+extended_until:
+  description: Until when the host was prolonged, O(latest) at most, in UTC; empty where it was not.
+  type: str
+  returned: when I(kind=artifacts)
+analyst:
+  description: The analyst's folder in numbers.
+  type: dict
+  returned: when I(kind=artifacts)
+  contains:
+    files:
+      description: How many objects are saved of it.
+      type: int
+    bytes:
+      description: How many bytes.
+      type: int
+    saved_at:
+      description: When the newest of them was written, in UTC; empty without any.
+      type: str
 marker:
   description: What C(complete.json) says, reduced to numbers and plain words; null without it.
   type: dict
@@ -230,6 +259,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "bucket_region": {"type": "str"},
     "prefix": {"type": "str"},
     "instance_id": {"type": "str"},
+    "latest": {"type": "str", "default": ""},
+    "grace": {"type": "float"},
     "timeout": {"type": "int", "default": 1800},
     "interval": {"type": "float"},
     "not_found_grace": {"type": "float", "default": 30},

@@ -16,6 +16,8 @@ description:
     memory of a request.
   - It is created with C(If-None-Match) and changed by compare-and-swap with C(If-Match), so two runs never overwrite
     each other.
+  - A request for whose snapshot there are artifacts of another request already (an automatic analysis before a session,
+    for instance) gets a folder of its own, C(run-<request_id>/) below the common one.
 options:
   state:
     description:
@@ -161,7 +163,7 @@ except ImportError:
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 from ..module_utils import record as records
-from ..module_utils.request_spec import RECORDS
+from ..module_utils.request_spec import RECORDS, apart
 
 ATTEMPTS = 8  # rounds of compare-and-swap; each loses only to somebody who won
 LOST = ("PreconditionFailed", "ConditionalRequestConflict")
@@ -194,6 +196,15 @@ class Shelf:
         except ValueError:
             self._module.fail_json(msg=f"The record s3://{self._bucket}/{self._key} is not JSON: look at it, and "
                                        "restore an earlier version of the object.", key=self._key)
+
+    def is_taken(self, prefix: str) -> bool:
+        """Whether artifacts of some request lie in a folder; images, and folders of later attempts, do not count."""
+        try:
+            found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, Delimiter="/")
+        except (ClientError, BotoCoreError) as error:
+            self._fail(error, "opened")
+        folders = [item["Prefix"] for item in found.get("CommonPrefixes") or []]
+        return bool(found.get("Contents")) or f"{prefix}analyst/" in folders
 
     def write(self, record: Mapping[str, Any], etag: str) -> bool:
         """False when somebody else was faster."""
@@ -313,6 +324,10 @@ def main() -> None:
             record, _etag = shelf.read()
             change = records.Change(record or {}, False, adopted=record is not None)
         else:
+            prefix = (params["spec"] or {}).get("artifact_prefix")
+            if params["state"] == "opened" and prefix and shelf.read()[0] is None and shelf.is_taken(prefix):
+                # Nothing is overwritten, the completion marker neither: whoever comes second works beside it.
+                params["spec"] = apart(params["spec"])
             change = swap(shelf, lambda record: next_record(params, record, datetime.now(timezone.utc)),
                           creates=params["state"] == "opened", check_mode=module.check_mode)
     except records.RecordError as error:

@@ -99,9 +99,11 @@ class ProgressAction(ActionBase):
         return Progress(Display().display, subject)
 
     def run_in_slices(self, ask: Callable[[float, dict[str, Any]], dict[str, Any]], progress: Progress, *,
-                      timeout: float, each: Callable[[], None] | None = None) -> dict[str, Any]:
+                      timeout: float, each: Callable[[], None] | None = None,
+                      prolong: Callable[[dict[str, Any]], float] | None = None) -> dict[str, Any]:
         """Call `ask(elapsed, last_result)`, which waits for a few seconds by itself, until it says `reached`, `over`
-        or `failed`, or the time is up. `each` runs between two slices."""
+        or `failed`, or the time is up. `each` runs between two slices. `prolong` says for how many seconds more what
+        was seen is a reason to wait, whatever the time-out says."""
         result: dict[str, Any] = {}
         while True:
             result = ask(progress.elapsed, result)
@@ -110,7 +112,7 @@ class ProgressAction(ActionBase):
                     progress.tell(str(result["text"]), result.get("percent"))
                 return result
             progress.tell(str(result.get("text", "")), result.get("percent"))
-            if progress.elapsed >= timeout:
+            if progress.elapsed >= timeout and (prolong is None or prolong(result) <= 0):
                 return {**result, "timed_out": True}
             if each is not None:
                 each()

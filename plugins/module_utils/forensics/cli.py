@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Command line of the toolbox image: `dfir-forensics validate|analyze|upload|versions|rules|inspect`."""
+"""Command line of the toolbox image: `dfir-forensics validate`, `analyze`, `upload` and what else `--help` lists."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from .console import tell
+
+OF_THEIR_OWN = {
+    "upload": "upload finished artifacts",
+    "pull": "get the artifacts of the case onto the host",
+    "stage": "put a note or a sample into the analyst's folder",
+    "extend": "prolong a session",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,18 +30,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # As the first process of a container Python would ignore a request to end. Its children end with it.
         signal.signal(signal.SIGTERM, lambda *_unused: os._exit(128 + signal.SIGTERM))
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["upload"]:
-        # Its options are its own; imported late, because it alone talks to AWS.
-        from .upload import main as upload
-
-        return int(upload(arguments[1:]) or 0)
+    if arguments[:1] and arguments[0] in OF_THEIR_OWN:
+        # Their options are their own; imported late, because some of them talk to AWS.
+        return int(import_module(f".{arguments[0]}", __package__).main(arguments[1:]) or 0)
     parser = argparse.ArgumentParser(prog="dfir-forensics", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("validate", help="run every tool on a known sample and print JSON")
     commands.add_parser("versions", help="print the versions of all tools as JSON")
     commands.add_parser("rules", help="print as JSON which files with rules or signatures cannot be used")
     commands.add_parser("inspect", help="print as JSON what is in the image: rules, packages, what its scanner finds")
-    commands.add_parser("upload", help="upload finished artifacts (see `dfir-forensics upload --help`)")
+    for name, what in OF_THEIR_OWN.items():
+        commands.add_parser(name, help=f"{what} (see `dfir-forensics {name} --help`)")
     analyze = commands.add_parser("analyze", help="analyze the mounted evidence and write artifacts")
     analyze.add_argument("--evidence", type=Path, default=Path("/etc/dfir/evidence.json"))
     analyze.add_argument("--out", type=Path, default=Path("/results"), help="where finished artifacts appear")

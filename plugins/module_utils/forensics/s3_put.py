@@ -45,10 +45,46 @@ class UploadError(Exception):
         self.kind = kind
 
 
+class Window(io.RawIOBase):
+    """The first `size` bytes of a file: what is appended while it is sent waits for the next time."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._handle, self._size, self._at = path.open("rb"), size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = self._handle.seek(max(0, start + offset))
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._size - self._at)
+        data = self._handle.read(left if size is None or size < 0 else min(size, left))
+        self._at += len(data)
+        if not data and left and size != 0:
+            raise OSError("the file has become shorter while it was sent")
+        return data
+
+    def readall(self) -> bytes:
+        return self.read()
+
+    def close(self) -> None:
+        self._handle.close()
+        super().close()
+
+
 def digest(path: Path) -> tuple[str, int]:
-    """SHA-256 (hexadecimal) and size of a file, as read now."""
+    """SHA-256 (hexadecimal) and size of a file as it is now; one that grows meanwhile is read up to this size."""
     running, size = hashlib.sha256(), 0
-    with path.open("rb") as handle:
+    with Window(path, path.stat().st_size) as handle:
         while chunk := handle.read(CHUNK):
             running.update(chunk)
             size += len(chunk)
@@ -68,7 +104,7 @@ def put(client: Any, bucket: str, key: str, path: Path, sha256: str, size: int, 
         if size > single_limit:
             _multipart(client, bucket, key, path, size, sha256, part_size(size, part))
         else:
-            _single(client, bucket, key, path, sha256)
+            _single(client, bucket, key, path, size, sha256)
     except ClientError as error:
         raise _classified(key, error) from error
     except NoCredentialsError as error:
@@ -78,9 +114,9 @@ def put(client: Any, bucket: str, key: str, path: Path, sha256: str, size: int, 
         raise UploadError("temporary", f"{key}: S3 could not be reached: {error}") from error
 
 
-def _single(client: Any, bucket: str, key: str, path: Path, sha256: str) -> None:
+def _single(client: Any, bucket: str, key: str, path: Path, size: int, sha256: str) -> None:
     expected = base64.b64encode(bytes.fromhex(sha256)).decode()
-    with path.open("rb") as handle:
+    with Window(path, size) as handle:
         answer = client.put_object(Bucket=bucket, Key=key, Body=handle, IfNoneMatch="*", ChecksumAlgorithm="SHA256",
                                    ChecksumSHA256=expected)
     _compare(key, expected, answer.get("ChecksumSHA256"))
@@ -90,7 +126,7 @@ def _multipart(client: Any, bucket: str, key: str, path: Path, size: int, sha256
     upload = client.create_multipart_upload(Bucket=bucket, Key=key, ChecksumAlgorithm="SHA256")["UploadId"]
     try:
         parts, whole = [], hashlib.sha256()
-        with path.open("rb") as handle:
+        with Window(path, size) as handle:
             for number in range(1, -(-size // part) + 1):
                 data = handle.read(part)
                 whole.update(data)

@@ -15,108 +15,24 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
-import os
-import stat
 import time
-import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from .console import tell
+from .extend import prolonged
 from .s3_put import HAS_BOTOCORE, PART, SINGLE_LIMIT, UploadError, digest, put
+from .upload_state import ANALYST, Folders, Sent, State, object_name, write_json
 from .watchdog import Ending, Request, RequestError, ending, load_request, marker
 
 EX_OK, EX_PERMANENT, EX_TEMPORARY = 0, 1, 75
 MARKER, SUMS, OUTCOME = "complete.json", "sha256sums.txt", "outcome.json"
-ANALYST = "analyst/"
-SETTLED = 15.0  # seconds without a change until a file of the analyst counts as finished
-
-
-@dataclass
-class Sent:
-    """What is known of one file: `sending` is written before the first try, so that an answer that got lost is not
-    taken for somebody else's object."""
-
-    key: str
-    size: int
-    mtime_ns: int
-    sha256: str
-    state: str = "sending"  # sending | done | conflict
-    version: int = 1
-
-
-@dataclass
-class State:
-    """The uploader's memory; it alone writes it."""
-
-    path: Path
-    files: dict[str, Sent] = field(default_factory=dict)
-
-    @classmethod
-    def load(cls, path: Path) -> State:
-        """The state as it was left; a missing or torn file is an empty state, and S3 refuses what is there already."""
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            return cls(path, {name: Sent(**entry) for name, entry in data["files"].items()})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return cls(path)
-
-    def save(self) -> None:
-        """Replace the file in one step."""
-        write_json(self.path, {"files": {name: asdict(sent) for name, sent in self.files.items()}})
-
-    def done(self) -> list[Sent]:
-        return [sent for sent in self.files.values() if sent.state == "done"]
-
-    def conflicts(self) -> list[str]:
-        return sorted(name for name, sent in self.files.items() if sent.state == "conflict")
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file that is complete or not there."""
-    partial = path.with_name(f".{path.name}.new")
-    with partial.open("w", encoding="utf-8") as handle:
-        json.dump(data, handle, indent=1)
-        handle.flush()
-        os.fsync(handle.fileno())
-    partial.replace(path)
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where things are, inside the container as on the host."""
-
-    results: Path
-    analyst: Path
-    work: Path  # where the analysis leaves its own account of the outcome
-    own: Path  # the uploader's own folder: state, lock, how the work ended, the marker
-
-    def finished(self, *, final: bool, now: float) -> Iterator[tuple[str, Path]]:
-        """Name and path of every finished file; `final` takes the analyst's files without waiting for quiet."""
-        for path in _regular_files(self.results):
-            yield path.relative_to(self.results).as_posix(), path
-        for path in _regular_files(self.analyst):
-            if final or now - path.lstat().st_mtime >= SETTLED:
-                yield ANALYST + os.fsencode(path.relative_to(self.analyst)).decode("utf-8", "surrogateescape"), path
-
-
-def _regular_files(folder: Path) -> Iterator[Path]:
-    """Regular files below a folder, in order; hidden ones are unfinished, links lead elsewhere."""
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(base) / name
-            if not name.startswith(".") and stat.S_ISREG(path.lstat().st_mode):
-                yield path
-
-
-def object_name(name: str, version: int = 1) -> str:
-    """The part of an object's key that comes from a file's name: anything unusual is percent-encoded."""
-    safe = urllib.parse.quote(os.fsencode(name), safe="/ !'()*._-+=,@")
-    return safe if version == 1 else f"{safe}.{version}"
+UNSAVED = "analyst_files"  # what the marker calls files of the analyst that could not be saved
+MOST_VERSIONS = 200  # of one file in one pass, until a name is found that is not taken
+LAST_LOOKS = 3  # at the end, for what changed while the rest was on its way
 
 
 class Uploader:
@@ -136,40 +52,75 @@ class Uploader:
             self.say("everything was uploaded before, the marker included")
             return EX_OK
         end = ending(self.request, self.folders.own / "ended", self.folders.work / OUTCOME, now)
-        over = end is not None
-        waiting = [(name, path) for name, path in self.folders.finished(final=over, now=now.timestamp())
-                   if name not in (MARKER, SUMS) and self._is_new(name, path)]
-        waiting.sort(key=lambda item: item[0] == "summary.json")  # it speaks of the others: last of them
-        for position, (name, path) in enumerate(waiting, 1):
-            self._send(name, path, f"{position} of {len(waiting)}")
-            if self._hopeless():
+        waiting = self._waiting(now, final=end is not None)
+        for _look in range(LAST_LOOKS if end else 1):
+            self._send_all(waiting)
+            if self.failures or end is None:
                 break
+            waiting = self._waiting(now, final=True)
+        if self.state.busy and not self.failures:
+            self.state.save()
         # At the deadline the marker is written whatever is missing: the host is about to end.
         late = self.request.deadline is not None and now >= self.request.deadline
         if end is None or (self.failures and not late):
             return self._exit_code()
-        return self._finish(end, stamp, now)
+        return self._finish(end, stamp, now, [name for name, _path in waiting if not self.state.is_done(name)])
+
+    def push(self, names: Iterable[str]) -> int:
+        """Upload chosen files of the analyst now: who chose them says that they are finished."""
+        if (self.folders.own / "complete").exists():
+            self.say("the work on this host has ended, and its completion marker is written: nothing can be added")
+            return EX_PERMANENT
+        for name in names:
+            kept = dict(self.folders.files())
+            path = kept.get(ANALYST + name)
+            if path is None:
+                self.say(f"{name} is no file in the analyst's folder that is kept (hidden files and links are not)")
+                return EX_PERMANENT
+            if self.state.is_new(ANALYST + name, path):
+                self._send(ANALYST + name, path, "pushed")
+            sent = self.state.files.get(ANALYST + name)
+            if sent is not None and sent.state == "done":
+                self.say(f"saved: s3://{self.request.bucket}/{sent.key}")
+        return self._exit_code()
+
+    def _waiting(self, now: datetime, *, final: bool) -> list[tuple[str, Path]]:
+        """What is to be sent, in order; the analyst's files without waiting for quiet in the end."""
+        found = [(name, path) for name, path in self.folders.files()
+                 if name not in (MARKER, SUMS) and self.state.is_new(name, path)
+                 and (final or not name.startswith(ANALYST) or self.state.is_ripe(name, path, now.timestamp()))]
+        return sorted(found, key=lambda item: item[0] == "summary.json")  # it speaks of the others: last of them
+
+    def _send_all(self, waiting: Sequence[tuple[str, Path]]) -> None:
+        for position, (name, path) in enumerate(waiting, 1):
+            self._send(name, path, f"{position} of {len(waiting)}")
+            if self._hopeless():
+                break
 
     def _hopeless(self) -> bool:
         return any(error.kind == "permanent" for error in self.failures) or len(self.failures) >= 3
 
     def _exit_code(self) -> int:
         if not self.failures:
-            return EX_OK
+            return EX_TEMPORARY if self.state.forgetful else EX_OK
         return EX_PERMANENT if any(error.kind == "permanent" for error in self.failures) else EX_TEMPORARY
 
-    def _is_new(self, name: str, path: Path) -> bool:
-        sent = self.state.files.get(name)
-        if sent is None or sent.state == "sending":
-            return True
-        info = path.lstat()
-        return (sent.size, sent.mtime_ns) != (info.st_size, info.st_mtime_ns)
+    def _fail(self, error: UploadError) -> bool:
+        self.failures.append(error)
+        self.say(f"not uploaded ({error.kind}): {error}")
+        self.state.save()
+        return False
 
     def _send(self, name: str, path: Path, position: str) -> bool:
         """Upload one file under a name that is its own; failures are kept for the end of the pass."""
         started = time.monotonic()
-        info = path.lstat()
-        sha256, size = digest(path)
+        try:
+            info = path.lstat()
+            sha256, size = digest(path)
+        except FileNotFoundError:  # removed since it was listed
+            return True
+        except OSError as error:
+            return self._fail(UploadError("temporary", f"{name}: cannot be read: {error.strerror or error}"))
         sent = self.state.files.get(name)
         if sent is None:
             sent = Sent("", size, info.st_mtime_ns, sha256)
@@ -179,44 +130,64 @@ class Uploader:
             sent.mtime_ns = info.st_mtime_ns  # touched, not changed
             self.state.save()
             return True
-        tried_before = bool(sent.key)
-        sent.key = self.request.prefix + object_name(name, sent.version)
-        self.state.files[name] = sent
-        self.state.save()
-        try:
-            put(self.client, self.request.bucket, sent.key, path, sha256, size, **self._limits)
-            sent.state = "done"
-        except UploadError as error:
-            if error.kind == "there":
-                # Only this host may write here. If it tried this very content before, that try arrived.
-                sent.state = "done" if tried_before else "conflict"
-                self.say(f"{sent.key}: is there already" + ("" if tried_before else ", with unknown content"))
-            else:
-                if error.kind == "unproven":
-                    sent.version, sent.key = sent.version + 1, ""
-                self.failures.append(error)
-                self.say(f"not uploaded ({error.kind}): {error}")
-                self.state.save()
+        self.state.busy.pop(name, None)
+        for _try in range(MOST_VERSIONS if name.startswith(ANALYST) else 1):
+            if not self._put(name, path, sent):
                 return False
+            if sent.state == "done":
+                break
+            # Never lost and never overwritten: what the analyst changed goes beside whatever has that name.
+            sent.version += 1 if name.startswith(ANALYST) else 0
         self.state.save()
         if sent.state == "done":
             took = time.monotonic() - started
             self.say(f"uploaded {sent.key} ({position}, {size / 1048576:.1f} MiB in {took:.1f} s, SHA-256 verified)")
         return True
 
-    def _finish(self, end: Ending, stamp: Path, now: datetime) -> int:
+    def _put(self, name: str, path: Path, sent: Sent) -> bool:
+        """One try under one key; false when the file has to be tried again later."""
+        key = self.request.prefix + object_name(name, sent.version)
+        taken = {other.key for other_name, other in self.state.files.items() if other_name != name}
+        if name.startswith(ANALYST) and key in taken:
+            sent.state = "conflict"
+            return True
+        tried_before = sent.key == key
+        sent.key, sent.state = key, "sending"
+        self.state.files[name] = sent
+        self.state.save()
+        try:
+            put(self.client, self.request.bucket, key, path, sent.sha256, sent.size, **self._limits)
+            sent.state = "done"
+        except UploadError as error:
+            if error.kind == "there":
+                # Only this host may write here. If it tried this very content before, that try arrived.
+                sent.state = "done" if tried_before else "conflict"
+                self.say(f"{key}: is there already" + ("" if tried_before else ", with unknown content"))
+                return True
+            if error.kind == "unproven":
+                sent.version, sent.key = sent.version + 1, ""
+            return self._fail(error)
+        except OSError as error:
+            return self._fail(UploadError("temporary", f"{name}: cannot be read: {error.strerror or error}"))
+        return True
+
+    def _finish(self, end: Ending, stamp: Path, now: datetime, unsent: Sequence[str]) -> int:
         """The list of hashes and the marker. What could not be uploaded by the deadline is named in the marker."""
-        lacking = sorted({error.args[0].split(":")[0].removeprefix(self.request.prefix) for error in self.failures
-                          if not error.args[0].startswith(self.request.prefix + ANALYST)})
+        # Names that the analyst chose may come from the evidence: they stay on the host, their number is enough.
+        unsent = sorted({*unsent, *self.state.conflicts()})
+        unsaved = sum(name.startswith(ANALYST) for name in unsent)
+        lacking = [name for name in unsent if not name.startswith(ANALYST)] + ([UNSAVED] if unsaved else [])
         self.failures.clear()
         sums = self._sums()
-        if not all(self._send(name, path, "list of hashes") for name, path in sums if self._is_new(name, path)):
+        if not all(self._send(name, path, "list of hashes") for name, path in sums if self.state.is_new(name, path)):
             return self._exit_code()
-        # Names that the analyst chose may come from the evidence: they stay on the host, their number is enough.
-        lacking += [name for name in self.state.conflicts() if not name.startswith(ANALYST)]
         done = self.state.done()
         path = self.folders.own / MARKER
         if not path.exists():  # once made it stays as it is: a lost answer must find the same content again
+            saved = sum(self.state.is_done(name) for name in self.state.files if name.startswith(ANALYST))
+            saved -= self.state.is_done(ANALYST + SUMS)
+            if saved or unsaved or self.request.mode == "manual":
+                end.counts.update(analyst_saved=saved, analyst_unsaved=unsaved)
             write_json(path, marker(self.request, end, sums_sha256=digest(sums[0][1])[0], uploaded=len(done),
                                     size=sum(sent.size for sent in done), missing=lacking, now=now))
         if not self._send(MARKER, path, "completion marker"):
@@ -277,6 +248,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--analyst", type=Path, default=Path("/srv/dfir/analyst"))
     parser.add_argument("--work", type=Path, default=Path("/srv/dfir/work"), help="where outcome.json is")
     parser.add_argument("--own", type=Path, default=Path("/srv/dfir/upload"), help="the uploader's own folder")
+    parser.add_argument("--push", nargs="+", metavar="NAME",
+                        help="upload these files of the analyst's folder now, and nothing else")
     parser.add_argument("--deadline-flag", type=Path, default=Path("/run/dfir/deadline"),
                         help="when this file exists the time is up, whatever the clock says")
     options = parser.parse_args(argv)
@@ -285,13 +258,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EX_PERMANENT
     try:
         request = load_request(options.request)
+        request = replace(request, deadline=prolonged(request, options.own))
         with (options.own / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             folders = Folders(options.results, options.analyst, options.work, options.own)
             now = datetime.now(timezone.utc)
             if request.deadline and options.deadline_flag.exists():
                 now = max(now, request.deadline)
-            return Uploader(make_client(request), request, folders, _say).run(now)
+            uploader = Uploader(make_client(request), request, folders, _say)
+            return uploader.push(options.push) if options.push else uploader.run(now)
     except RequestError as error:
         _say(str(error))
         return EX_PERMANENT

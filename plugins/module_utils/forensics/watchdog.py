@@ -37,6 +37,7 @@ class Request:
     region: str
     endpoint_url: str | None
     deadline: datetime | None
+    latest: datetime | None = None  # until when the host may be prolonged; None: not at all
 
 
 @dataclass
@@ -58,7 +59,8 @@ def load_request(path: Path) -> Request:
             request_id=str(data["request_id"]), mode=str(data["mode"]), bucket=str(data["artifact_bucket"]),
             prefix=str(data["artifact_prefix"]), region=str(data["artifact_bucket_region"]),
             endpoint_url=str(data.get("endpoint_url") or "") or None,
-            deadline=_time(data["deadline"]) if data.get("deadline") else None)
+            deadline=read_time(data["deadline"]) if data.get("deadline") else None,
+            latest=read_time(data["latest"]) if data.get("latest") else None)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path} does not describe a request: {error!r}; run the role forensics again") from error
     if not request.bucket or not request.prefix.endswith("/"):
@@ -66,7 +68,7 @@ def load_request(path: Path) -> Request:
     return request
 
 
-def _time(text: str) -> datetime:
+def read_time(text: str) -> datetime:
     moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
@@ -131,8 +133,10 @@ def marker(request: Request, end: Ending, *, sums_sha256: str, uploaded: int, si
            now: datetime) -> dict[str, Any]:
     """The last artifact, `complete.json`: numbers, enumerations and names of artifacts, nothing from the evidence."""
     lacking = [*end.missing, *(name for name in missing if name not in end.missing)]
-    broken = bool(end.validation.get("failed"))
-    outcome = "incomplete" if (lacking or broken) and end.outcome == "complete" else end.outcome
+    # By hand nothing is missing because the time was over: what is missing then is work that could not be saved.
+    whole = end.outcome == "complete" or (request.mode == "manual" and end.outcome in ("ended", "timeout"))
+    broken = bool(end.validation.get("failed")) and end.outcome == "complete"
+    outcome = "incomplete" if broken or (lacking and whole) else end.outcome
     return {
         "request_id": request.request_id, "mode": request.mode, "outcome": outcome, "missing": lacking,
         "counts": {**end.counts, "uploaded_files": uploaded, "uploaded_bytes": size},

@@ -185,3 +185,53 @@ def test_p32_mails_are_readable_and_a_failed_one_hides_nothing(site: dict[str, A
     said = flat(done.stdout)
     assert "This mail was NOT sent" in said and "aws ec2 terminate-instances" in said
     assert "It said no and stopped." in said
+
+
+SESSION_MAILS = """
+- hosts: localhost
+  gather_facts: false
+  vars: {notify_mail: "{{ good_mail }}"}
+  tasks:
+    - name: Ready
+      ansible.builtin.include_role: {name: dfir.aws.notify, tasks_from: ready}
+    - name: Done, with files that could not be saved
+      ansible.builtin.include_role: {name: dfir.aws.notify, tasks_from: done}
+      vars:
+        notify_marker: {outcome: incomplete, missing: [analyst_files], counts: {analyst_saved: 12, analyst_unsaved: 2}}
+        notify_analyst: {files: 13, bytes: 2048, saved_at: "2026-11-20T22:45:00Z"}
+    - name: Done, without a word from the host
+      ansible.builtin.include_role: {name: dfir.aws.notify, tasks_from: done}
+      vars: {notify_analyst: {files: 1, bytes: 10, saved_at: "2026-11-20T21:00:00Z"}}
+    - name: Done as it should be
+      ansible.builtin.include_role: {name: dfir.aws.notify, tasks_from: done}
+      vars:
+        notify_marker: {outcome: ended, missing: [], counts: {analyst_saved: 0, analyst_unsaved: 0}}
+        notify_analyst: {files: 0, bytes: 0, saved_at: ""}
+"""
+
+
+def test_mails_of_a_session_tell_its_commands_and_what_became_of_the_work(site: dict[str, Any], run: Run, inbox: Any,
+                                                                          table: dict[str, Any]) -> None:
+    handler, port = inbox
+    assert run({**table["valid"], "forensics_mode": "manual", "max_hours": 8}).returncode == 0
+    inventory = json.loads((site["folder"] / "hosts.json").read_text())
+    inventory["all"]["hosts"]["localhost"].update({
+        "good_mail": {"host": "127.0.0.1", "port": port, "from": "dfir@example.org", "secure": "never"},
+        "notify_request": json.loads(site["result"].read_text()),
+        "notify_host": {"instance_id": "i-0123456789abcdef0", "private_ip": "172.31.0.5", "address": "172.31.0.5",
+                        "volume_id": "vol-1", "deadline": "2026-11-20T23:30:00Z",
+                        "expires": "2026-11-21T03:30:00Z"}})
+    (site["folder"] / "hosts.json").write_text(json.dumps(inventory), encoding="utf-8")
+    (site["folder"] / "mails.yml").write_text(SESSION_MAILS, encoding="utf-8")
+    done = run({"x": 1}, name="mails.yml")
+    assert done.returncode == 0, done.stdout
+    ready, unsaved, silent, good = (mail.get_body().get_content() for mail in handler.mails)
+    for words in ("dfir-pull --list", "dfir-push --sample /evidence", 'password "infected"', "dfir-extend 2",
+                  "dfir-end", "until 2026-11-21 03:30 UTC (04:30 in Europe/Berlin) at the latest"):
+        assert words in flat(ready), words
+    assert "MISSING" in unsaved and "2 files of the analyst's folder could not be saved" in unsaved
+    assert "analyst_files" not in unsaved and "Nothing is named" not in unsaved
+    assert "analyst/: 13 files, 2 KiB, last saved at 2026-11-20 22:45 UTC (23:45 in Europe/Berlin)" in unsaved
+    assert "What the analyst did after the last save" in silent and "last saved at 2026-11-20 21:00 UTC" in silent
+    assert "MISSING" not in good and "analyst/: nothing was saved" in good
+    assert [mail["subject"].split()[1] for mail in handler.mails] == ["ready:", "incomplete:", "incomplete:", "ended:"]

@@ -65,6 +65,10 @@ class Host:
         request = Request("0123456789abcdef", self.mode, BUCKET, PREFIX, "us-east-1", None, NOW + timedelta(hours=2))
         return Uploader(self.s3, request, self.folders, self.lines.append, **limits).run(now)
 
+    def push(self, *names: str) -> int:
+        request = Request("0123456789abcdef", self.mode, BUCKET, PREFIX, "us-east-1", None, NOW + timedelta(hours=2))
+        return Uploader(self.s3, request, self.folders, self.lines.append).push(names)
+
     def write(self, name: str, data: bytes) -> None:
         (self.folders.results / name).write_bytes(data)
 
@@ -362,3 +366,165 @@ def test_main_uploads(endpoint: str, s3: Any, folders: Folders, tmp_path: Path, 
     assert upload.main([*arguments, "--deadline-flag", str(flag)]) == 0
     marker = json.loads(s3.get_object(Bucket=BUCKET, Key=PREFIX + "complete.json")["Body"].read())
     assert marker["outcome"] == "timeout"
+
+
+@pytest.fixture
+def session(s3: Any, folders: Folders) -> Host:
+    return Host(s3, folders, mode="manual")
+
+
+def test_a_later_version_meets_a_file_that_has_its_name_and_neither_is_lost(session: Host) -> None:
+    session.note("note.txt", b"one")
+    session.note("note.txt.2", b"the analyst's own")
+    assert session.upload() == 0
+    session.note("note.txt", b"two", age=30)
+    session.s3.put_object(Bucket=BUCKET, Key=PREFIX + "analyst/note.txt.3", Body=b"of a run that is forgotten")
+    assert session.upload() == 0
+    assert [session.get(f"analyst/note.txt{end}") for end in ("", ".2", ".3", ".4")] == [
+        b"one", b"the analyst's own", b"of a run that is forgotten", b"two"]
+
+
+def test_an_uploader_that_forgot_everything_saves_the_analysts_files_again(session: Host) -> None:
+    session.note("note.txt", b"one")
+    assert session.upload() == 0
+    (session.folders.own / "state.json").unlink()
+    session.note("note.txt", b"two", age=30)
+    assert session.upload() == 0
+    assert session.get("analyst/note.txt") == b"one" and session.get("analyst/note.txt.2") == b"two"
+
+
+def test_a_file_that_grows_is_sent_as_far_as_it_was(session: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = session.note("session.log", b"first line\n")
+    real = upload.put
+
+    def grow(*arguments: Any, **more: Any) -> None:
+        if path.name in arguments[2]:
+            with path.open("ab") as handle:
+                handle.write(b"and another\n")
+        real(*arguments, **more)
+
+    monkeypatch.setattr(upload, "put", grow)
+    assert session.upload() == 0
+    assert session.get("analyst/session.log") == b"first line\n"
+    monkeypatch.setattr(upload, "put", real)
+    session.end("success killed TERM")
+    assert session.upload() == 0
+    assert session.get("analyst/session.log.2") == b"first line\nand another\n"
+
+
+def test_a_file_that_is_never_quiet_is_saved_after_a_while(session: Host) -> None:
+    path = session.note("capture.log", b"0")
+    for minute in range(12):
+        now = NOW + timedelta(minutes=minute)
+        path.write_bytes(b"0" * (minute + 1))
+        os.utime(path, (now.timestamp() - 1,) * 2)
+        assert session.upload(now) == 0
+        assert ("analyst/capture.log" in set(session.keys())) is (minute >= 10)
+    assert session.get("analyst/capture.log") == b"0" * 11
+
+
+def test_a_push_does_not_wait_for_quiet_and_sends_nothing_else(session: Host) -> None:
+    session.note("busy.txt", b"half", age=1)
+    session.note("case/done.txt", b"whole", age=1)
+    assert session.push("case/done.txt") == 0
+    assert session.keys() == ["analyst/case/done.txt"]
+    assert session.lines[-1] == f"saved: s3://{BUCKET}/{PREFIX}analyst/case/done.txt"
+    assert session.push("case/done.txt") == 0 and session.versions("analyst/case/done.txt") == 1
+    session.note("case/done.txt", b"whole again", age=1)
+    assert session.push("case/done.txt") == 0
+    assert session.lines[-1].endswith("analyst/case/done.txt.2")
+
+
+@pytest.mark.parametrize("name", ["none.txt", ".hidden", "link", "../results/vol-1p1.plaso"])
+def test_p43_a_push_takes_files_of_the_analysts_folder_only(session: Host, name: str) -> None:
+    session.write("vol-1p1.plaso", b"x")
+    session.note(".hidden", b"x")
+    (session.folders.analyst / "link").symlink_to("/etc/shadow")
+    assert session.push(name) == 1
+    assert "is no file in the analyst's folder" in session.lines[-1] and session.keys() == []
+
+
+def test_a_push_after_the_end_is_refused(session: Host) -> None:
+    session.end("success killed TERM")
+    assert session.upload() == 0
+    session.note("late.txt", b"x")
+    assert session.push("late.txt") == 1
+    assert "nothing can be added" in session.lines[-1]
+
+
+def test_p26_what_could_not_be_saved_by_the_deadline_is_told_in_numbers(session: Host,
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what was not even tried any more, after three refusals."""
+    for number in range(6):
+        session.note(f"note-{number}.txt", b"x")
+    session.write("vol-1p1.plaso", b"x")
+    real = upload.put
+
+    def refuse_notes(client: Any, bucket: str, key: str, *rest: Any, **more: Any) -> None:
+        if "note-" in key and not key.endswith("note-0.txt"):
+            raise UploadError("temporary", f"{key}: S3 refused it")
+        real(client, bucket, key, *rest, **more)
+
+    monkeypatch.setattr(upload, "put", refuse_notes)
+    session.end("success killed TERM")
+    assert session.upload() == 75
+    assert "complete.json" not in set(session.keys())
+    assert session.upload(NOW + timedelta(hours=2)) == 0
+    marker = session.marker()
+    assert marker["outcome"] == "incomplete" and marker["missing"] == ["analyst_files"]
+    assert (marker["counts"]["analyst_saved"], marker["counts"]["analyst_unsaved"]) == (1, 5)
+    assert "note-1" not in json.dumps(marker)
+
+
+def test_p26_results_that_were_not_tried_any_more_are_named(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c", "d", "e"):
+        host.write(name, b"x")
+    real = upload.put
+
+    def refuse_some(client: Any, bucket: str, key: str, *rest: Any, **more: Any) -> None:
+        if key.removeprefix(PREFIX) in "bcde":
+            raise UploadError("temporary", f"{key}: S3 refused it")
+        real(client, bucket, key, *rest, **more)
+
+    monkeypatch.setattr(upload, "put", refuse_some)
+    assert host.upload(NOW + timedelta(hours=2)) == 0
+    assert host.marker()["missing"] == ["analysis", "b", "c", "d", "e"]
+
+
+def test_p52_a_full_disk_costs_the_memory_and_no_file(session: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.note("one.txt", b"1")
+    session.note("two.txt", b"2")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ansible_collections.dfir.aws.plugins.module_utils.forensics.upload_state.write_json", full)
+    assert session.upload() == 75
+    assert session.keys() == ["analyst/one.txt", "analyst/two.txt"]
+    monkeypatch.undo()
+    session.end("success killed TERM")
+    assert session.upload() == 0
+    assert session.marker()["outcome"] == "ended" and session.marker()["missing"] == []
+    assert session.get("analyst/one.txt") == b"1"
+
+
+def test_a_file_that_vanishes_or_shrinks_stops_nothing(session: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, short = session.note("a-gone.txt", b"x"), session.note("b-short.txt", b"x" * 100_000)
+    session.note("c.txt", b"stays")
+    real = upload.digest
+
+    def vanish(path: Path) -> tuple[str, int]:
+        if path == gone:
+            path.unlink()
+        found = real(path)
+        if path == short:
+            path.write_bytes(b"y")
+        return found
+
+    monkeypatch.setattr(upload, "digest", vanish)
+    assert session.upload() == 75
+    assert session.keys() == ["analyst/c.txt"]
+    monkeypatch.setattr(upload, "digest", real)
+    session.end("success killed TERM")
+    assert session.upload() == 0
+    assert session.get("analyst/b-short.txt.2") == b"y"

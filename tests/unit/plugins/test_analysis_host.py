@@ -42,7 +42,8 @@ FIRST_BOOT = {"files": [{"path": "/etc/x", "content": "one: 'two'\n[three]\n"}],
 def user_data() -> dict[str, Any]:
     text = render("user_data.yml.j2", analysis_host_user="dfir", analysis_host_hours=3,
                   analysis_host_controller_public_key="ssh-ed25519 AAAA x: #y\n",
-                  __analysis_host_expires="2026-11-21T00:20:11Z", analysis_host_first_boot=FIRST_BOOT)
+                  __analysis_host_deadline="2026-11-21T00:20:11Z", __analysis_host_expires="2026-11-21T06:00:00Z",
+                  analysis_host_first_boot=FIRST_BOOT)
     assert text.startswith("#cloud-config\n")
     return yaml.safe_load(text)
 
@@ -170,14 +171,17 @@ def test_p71_the_oldest_living_host_is_adopted_with_its_own_deadline() -> None:
     answer = choose_instance([instance("i-2", "running", "2026-11-20T11:00:00Z"),
                               instance("i-1", "pending", **{"dfir:expires": "2026-11-20T20:00:00Z"}),
                               instance("i-0", "terminated")])
-    assert answer == {"instance_id": "i-1", "ended": [], "expires": "2026-11-20T20:00:00Z"}
+    assert answer == {"instance_id": "i-1", "ended": [], "expires": "2026-11-20T20:00:00Z",
+                      "deadline": "2026-11-20T20:00:00Z"}
+    prolonged = {"dfir:expires": "2026-11-20T20:00:00Z", "dfir:deadline": "2026-11-20T12:00:00Z"}
+    assert choose_instance([instance("i-1", "running", **prolonged)])["deadline"] == "2026-11-20T12:00:00Z"
 
 
 def test_a_host_that_has_ended_is_not_replaced() -> None:
     assert choose_instance([instance("i-1", "terminated")])["ended"] == ["i-1"]
     result = analysis_host_result({}, choose_instance([instance("i-1", "terminated")]))
     assert result["ended"] and result["instance_id"] == "i-1" and result["address"] == ""
-    assert choose_instance([]) == {"instance_id": "", "ended": [], "expires": ""}
+    assert choose_instance([]) == {"instance_id": "", "ended": [], "expires": "", "deadline": ""}
 
 
 def test_result_and_known_hosts() -> None:
@@ -191,6 +195,8 @@ def test_result_and_known_hosts() -> None:
     assert result["scratch_volume_id"] == "vol-scratch" and result["volume_id"] == "vol-e"
     assert result["known_hosts"] == ["10.0.0.5 ssh-ed25519 AAAA"] == known_hosts(console["host_keys"], "10.0.0.5")
     assert result["deadline"] == result["expires"] and not result["ended"] and not result["adopted"]
+    moved = analysis_host_result(described, {}, expires="2026-11-21T06:00:00Z", deadline="2026-11-21T00:00:00Z")
+    assert (moved["deadline"], moved["expires"]) == ("2026-11-21T00:00:00Z", "2026-11-21T06:00:00Z")
 
 
 @pytest.mark.parametrize(("given", "hours"), [("3", 3), (3, 3), ("0.5", 0.5), (0.5, 0.5)])

@@ -13,7 +13,7 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.dfir.aws.plugins.filter import plan as filters
 from ansible_collections.dfir.aws.plugins.filter.analysis_hosts import analysis_host_outline, scratch_gib
-from ansible_collections.dfir.aws.plugins.filter.request import request_result, time_limit_hours
+from ansible_collections.dfir.aws.plugins.filter.request import longest_hours, request_result, time_limit_hours
 from ansible_collections.dfir.aws.plugins.filter.snapshots import choose_snapshot, snapshot_find_result
 from ansible_collections.dfir.aws.plugins.module_utils import prices
 
@@ -48,7 +48,8 @@ def test_check_mode_ends_in_one_place() -> None:
 def host(request: dict[str, Any], volume: int, kind: str, vcpus: int) -> dict[str, Any]:
     """The host as role analysis_host would launch it, by that role's own filters."""
     looked = {**LOOKED, "instance_type": {**LOOKED["instance_type"], "name": kind, "vcpus": vcpus}}
-    return analysis_host_outline(looked, time_limit_hours(request, volume), scratch_gib(volume))
+    hours = time_limit_hours(request, volume)
+    return analysis_host_outline(looked, hours, scratch_gib(volume), longest_hours(request, hours))
 
 
 def make(found: dict[str, Any] = COPY, tables: Any = OURS, *, kind: str = "m6i.large", vcpus: int = 2, limit: Any = "",
@@ -77,6 +78,26 @@ def test_the_estimate_is_what_the_formula_of_the_manual_gives() -> None:
     assert plan["total_usd"] == pytest.approx(0.8 + 0.336 + 0.6 + 0.1428, abs=0.005)
     assert plan["currency"] == "USD" and "taxes and discounts" in plan["not_included"]
     assert plan["expected_hours"] == pytest.approx(70 / 60, abs=0.01)
+
+
+def test_a_session_is_counted_to_the_end_that_the_analyst_may_move_it_to() -> None:
+    plan = make(mode="manual", time_limit_hours=4, max_hours=10)
+    assert (plan["host"]["hours"], plan["host"]["longest_hours"]) == (4, 10)
+    assert cost(plan)["host"] == pytest.approx(1.0) and cost(plan)["volumes"] == pytest.approx(238 * 10 * 0.0001)
+    assert any("at most 4 h, with extensions 10 h" in line for line in filters.plan.table(plan))
+    assert "host 10 h" in filters.plan.in_short(plan)
+    sentence = filters.plan.refusal(make(mode="manual", time_limit_hours=4, max_hours=10, max_cost_usd=1))
+    assert "time_limit_hours, now 4; max_hours, now 10" in sentence
+    # An automatic analysis is bounded by it, and never prolonged.
+    assert make(time_limit_hours=4, max_hours=10)["host"]["longest_hours"] == 4
+    assert make(time_limit_hours=40, max_hours=10)["host"]["hours"] == 10
+
+
+def test_a_plan_of_an_older_record_is_still_shown() -> None:
+    plan = make()
+    del plan["host"]["longest_hours"]
+    assert any("at most 6 h" in line for line in filters.plan.table(plan, kept=True))
+    assert "host 6 h" in filters.plan.in_short(plan)
 
 
 @pytest.mark.parametrize("how", ["itself", "reuse"])

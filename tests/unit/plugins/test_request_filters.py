@@ -44,6 +44,34 @@ def test_the_time_limit_fits_the_volume_unless_asked_for(mode: str, asked: Any, 
     assert request.time_limit_hours({**REQUEST, "mode": mode, "time_limit_hours": asked}, gib) == hours
 
 
+@pytest.mark.parametrize(
+    ("mode", "asked", "own", "operator", "hours", "longest"),
+    [
+        ("manual", 4, None, "", 4, 4),  # without a bound of the request there is nothing to prolong
+        ("manual", 4, None, 72, 4, 4),
+        ("manual", 4, 12, 72, 4, 12),
+        ("manual", 4, 100, 72, 4, 72),  # the lower one counts
+        ("manual", 4, 12, "8", 4, 8),
+        ("manual", None, 5, "", 5, 5),  # nine hours would fit the volume
+        ("manual", 8, 4, "", 4, 4),
+        ("automatic", None, 2, "", 2, 2),
+        ("automatic", 2, 12, "", 2, 2),
+        ("automatic", 8, None, 6, 6, 6),
+    ],
+)
+def test_no_host_lives_longer_than_request_and_operator_allow(mode: str, asked: Any, own: Any, operator: Any,
+                                                              hours: float, longest: float) -> None:
+    fields = {**REQUEST, "mode": mode, "time_limit_hours": asked, "max_hours": own}
+    assert request.time_limit_hours(fields, 8, operator) == hours
+    assert request.longest_hours(fields, hours, operator) == longest
+
+
+@pytest.mark.parametrize("wrong", ["many", -1, 0, True, "nan", "inf"])
+def test_an_operators_bound_that_is_none_is_one_sentence(wrong: Any) -> None:
+    with pytest.raises(AnsibleFilterError, match="dfir_aws_max_hours must be a number of hours"):
+        request.time_limit_hours({**REQUEST, "mode": "manual", "time_limit_hours": 4}, 8, wrong)
+
+
 def test_expiry_counts_from_its_start_or_from_now() -> None:
     assert request.expires(REQUEST, 1.5, "2026-01-31T23:00:00Z") == "2026-02-01T00:30:00Z"
     before = datetime.now(timezone.utc)
@@ -56,6 +84,9 @@ def test_expiry_counts_from_its_start_or_from_now() -> None:
 def test_tags_of_a_request_and_of_a_copy() -> None:
     assert request.request_tags(REQUEST, "2026-01-31T12:00:00Z") == {
         "dfir:request": "0123456789abcdef", "dfir:expires": "2026-01-31T12:00:00Z"}
+    assert request.request_tags(REQUEST, "2026-01-31T12:00:00Z", "2026-01-31T10:00:00Z")["dfir:deadline"] == (
+        "2026-01-31T10:00:00Z")
+    assert "dfir:deadline" not in request.request_tags(REQUEST, "2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z")
     tags = request.snapshot_copy_tags({"id": "snap-1", "region": "us-east-1"}, "2026-01-31T12:00:00Z", "alias/k")
     assert tags == {"Name": "dfir-copy-snap-1", "dfir:source-snapshot": "snap-1", "dfir:source-region": "us-east-1",
                     "dfir:expires": "2026-01-31T12:00:00Z", "dfir:kms-key": "alias/k"}

@@ -14,8 +14,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from ansible_collections.dfir.aws.plugins.filter.request import request_result
 from ansible_collections.dfir.aws.plugins.module_utils import record as records
 from ansible_collections.dfir.aws.plugins.module_utils.record import RecordError
+from ansible_collections.dfir.aws.plugins.module_utils.request_spec import apart
 from ansible_collections.dfir.aws.plugins.modules import request_record
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=timezone.utc)
@@ -216,3 +218,24 @@ def test_what_is_stored_is_plain_json(shelf: Any, aws: Any) -> None:
     answer = aws("s3").get_object(Bucket=shelf._bucket, Key=shelf._key)
     assert answer["ContentType"] == "application/json"
     assert json.loads(answer["Body"].read())["request"]["request_id"] == SPEC["request_id"]
+
+
+@pytest.mark.parametrize(("there", "taken"), [
+    ([], False), (["complete.json"], True), (["analyst/note.txt"], True), (["vol-1p1.bodyfile"], True),
+    (["image/manifest"], False), (["run-fedcba9876543210/complete.json"], False)])
+def test_a_folder_with_anothers_artifacts_is_taken(shelf: Any, aws: Any, there: list[str], taken: bool) -> None:
+    """An automatic analysis before a session of the same snapshot: its marker would end the session."""
+    for name in (*there, "../snap-10/complete.json"):
+        aws("s3").put_object(Bucket=shelf._bucket, Key=os.path.normpath(f"INC-9/snap-1/{name}"), Body=b"x")
+    assert shelf.is_taken("INC-9/snap-1/") is taken
+
+
+def test_whoever_comes_second_works_beside_the_first_and_stays_there() -> None:
+    spec = {**SPEC, "artifact_bucket": "b", "artifact_prefix": "INC-1/snap-1/", "attempt": 1}
+    own = apart(spec)
+    assert own["artifact_prefix"] == "INC-1/snap-1/run-0123456789abcdef/" and apart(own) == own
+    opened = {"record": records.opened(None, own, "me", NOW, 60).record, "adopted": True}
+    result = request_result(spec, opened, "me", "eu-west-1")  # a later run, which does not know
+    assert result["artifact_prefix"] == own["artifact_prefix"]
+    finished = request_result(spec, {**opened, "finished": True, "outcome": "complete"}, "me", "eu-west-1")
+    assert "INC-1/snap-1/run-0123456789abcdef/" in finished["finished_message"]

@@ -118,6 +118,8 @@ def test_problem_tells_loops_and_commands() -> None:
     ({"outcome": "timeout"}, "manual", False, "timeout"),
     ({"outcome": "timeout", "missing": ["vol-1p1.plaso"]}, "automatic", True, "timeout"),
     ({"outcome": "incomplete"}, "automatic", True, "incomplete"),
+    ({"outcome": "incomplete", "missing": ["analyst_files"], "counts": {"analyst_unsaved": 2}}, "manual", True,
+     "incomplete"),
     ({"outcome": "'; rm -rf"}, "automatic", True, "incomplete"),
     (None, "automatic", True, "incomplete"),
 ])
@@ -125,7 +127,8 @@ def test_outcome(marker: dict[str, Any] | None, mode: str, failed: bool, how: st
     result = outcome({"marker": marker, "outcome": "ended"}, GOOD, {"mode": mode})
     assert result["failed"] is failed and result["outcome"] == how and result["closed"]
     if marker and marker.get("missing"):
-        assert "vol-1p1.plaso" in result["reason"]
+        assert ("vol-1p1.plaso" in result["reason"]
+                or result["reason"] == "2 files of the analyst's folder could not be saved before the host ended.")
 
 
 def test_tools_that_failed_after_the_work_take_their_results_back() -> None:
@@ -251,3 +254,13 @@ def test_a_request_is_due_when_its_end_was_seen_or_its_time_and_the_grace_are_ov
                                                                                    due: bool) -> None:
     deadline = (datetime.now(timezone.utc) + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert is_due({"outcome": look}, deadline, 1500) is due
+
+
+@pytest.mark.parametrize(("extended", "due"), [(60, False), (-10, False), (-30, True), (None, True)])
+def test_a_session_that_was_prolonged_is_due_after_its_new_end(extended: int | None, due: bool) -> None:
+    def moment(minutes: int) -> str:
+        return (datetime.now(timezone.utc) + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    look = {"outcome": "timeout", "extended_until": moment(extended) if extended else ""}
+    assert is_due(look, moment(-120), 1500) is due
+    assert not is_due({"outcome": "timeout", "extended_until": moment(-200)}, moment(60), 1500)

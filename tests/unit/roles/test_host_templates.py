@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_validation_and_shell_run_under_the_same_lock_down(toolbox: Any) -> None
 
 
 @pytest.mark.parametrize(("role", "name"), [("toolbox", "dfir-toolbox"), ("toolbox", "dfir-shell"),
-                                            ("forensics", "dfir-end")])
+                                            ("forensics", "dfir-session")])
 def test_scripts_parse(role: str, name: str) -> None:
     subprocess.run(["sh", "-n"], input=render(role, name), text=True, check=True)
 
@@ -110,29 +111,183 @@ def test_packages_install_themselves_without_asking_and_one_by_one_quoted() -> N
     assert settings(unit, "Environment") == ["DEBIAN_FRONTEND=noninteractive"]
 
 
-def test_the_uploader_sees_no_evidence_and_writes_only_its_own_state() -> None:
-    [command] = settings(render("forensics", "dfir-upload.service"), "ExecStart")
-    words = command.split()
-    volumes = [words[index + 1] for index, word in enumerate(words) if word == "--volume"]
-    assert not [volume for volume in volumes if volume.startswith(("/evidence", "/dev"))]
-    assert [volume for volume in volumes if not volume.endswith(":ro")] == ["/srv/dfir/upload:/srv/dfir/upload"]
-    assert "--device" not in command
-    assert words[-1] == "upload"
+class Session:
+    """Runs the real dfir-session by each of its names, with a podman and a systemctl that write down what is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home = folder, folder / "home"
+        self.units = folder / "timer.d"
+        for name in ("analyst", "upload", "results", "work"):
+            (self.home / name).mkdir(parents=True)
+        script = render("forensics", "dfir-session", forensics_home=str(self.home),
+                        forensics_toolbox_command=str(folder / "dfir-toolbox"))
+        for path, stand_in in (("/run/dfir", "run"), ("/var/lib/dfir", "lib"), ("/etc/dfir/", "etc/"),
+                               ("/etc/systemd/system/dfir-deadman.timer.d", "timer.d")):
+            script = script.replace(path, str(folder / stand_in) + ("/" if path.endswith("/") else ""))
+        (folder / "etc").mkdir()
+        self.write("dfir-session", script)
+        self.write("podman", f'#!/bin/sh\nprintf "%s\\n" "$@" > {folder}/asked\necho "$@" >> {folder}/all\n'
+                             f'cat {folder}/answer 2>/dev/null; exit $(cat {folder}/code 2>/dev/null || echo 0)\n')
+        self.write("systemctl", f'#!/bin/sh\necho "$@" >> {folder}/systemctl.log\n'
+                                'case $* in *is-active*service) exit 3 ;; esac\n')
+        self.write("dfir-toolbox", f'#!/bin/sh\nprintf "%s\\n" "$@" > {folder}/staged\ncat > {folder}/content\n'
+                                   'echo samples/ab.zip\necho samples/ab.json\n')
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+        (self.folder / name).chmod(0o755)
+
+    def __call__(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        link = self.folder / name
+        if not link.exists():
+            link.symlink_to("dfir-session")
+        return subprocess.run([link, *arguments], check=False, capture_output=True, text=True,
+                              env={"PATH": f"{self.folder}:{os.environ['PATH']}"})
+
+    @property
+    def asked(self) -> list[str]:
+        return (self.folder / "asked").read_text().splitlines()
+
+    def volumes(self) -> list[str]:
+        return [word for at, word in enumerate(self.asked) if self.asked[at - 1] == "--volume"]
 
 
-@pytest.mark.parametrize("mode", ["automatic", "manual"])
-def test_the_analysis_ends_before_the_deadline(mode: str) -> None:
-    unit = render("forensics", "dfir-analysis.service", forensics_work=mode)
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    if os.geteuid() != 0:
+        pytest.skip("the commands become root by sudo")
+    return Session(tmp_path)
+
+
+def test_the_uploader_sees_no_evidence_and_writes_only_its_own_state(session: Session) -> None:
+    assert settings(render("forensics", "dfir-upload.service"), "ExecStart") == [
+        "/usr/local/libexec/dfir-session upload"]
+    assert session("dfir-session", "upload").returncode == 0
+    assert not [volume for volume in session.volumes() if volume.startswith(("/evidence", "/dev"))]
+    assert [volume for volume in session.volumes() if not volume.endswith(":ro")] == [
+        f"{session.home}/upload:/srv/dfir/upload"]
+    assert "--device" not in session.asked and session.asked[-1] == "upload"
+    assert session.asked[session.asked.index("--name") + 1] == "dfir-upload"
+
+
+def test_who_gets_artifacts_sees_neither_evidence_nor_the_uploads(session: Session) -> None:
+    assert session("dfir-pull", "--list", "*.plaso").returncode == 0
+    lib = session.folder / "lib"
+    assert session.volumes() == [f"{lib}:{lib}:ro", f"{session.home}/case:/srv/dfir/case"]
+    assert session.asked[-3:] == ["pull", "--list", "*.plaso"] and "--cap-add" not in session.asked
+    assert lib.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_of_the_analysts_folder_is_pushed_where_it_is(session: Session) -> None:
+    note = session.home / "analyst" / "case" / "my notes.txt"
+    note.parent.mkdir()
+    note.write_text("x")
+    assert session("dfir-push", str(note)).returncode == 0
+    assert session.asked[-3:] == ["upload", "--push", "case/my notes.txt"]
+    assert "--name" not in session.asked  # it must not take the place of a pass that is on its way
+    assert not (session.folder / "staged").exists()
+
+
+@pytest.mark.parametrize("sample", [True, False])
+def test_p43_any_other_file_goes_through_the_container_without_a_network(session: Session, sample: bool) -> None:
+    file = session.folder / "-rf $(touch hacked); x"
+    file.write_bytes(b"malware")
+    done = session("dfir-push", *(["--sample"] if sample else []), str(file))
+    assert done.returncode == 0, done.stderr
+    staged = (session.folder / "staged").read_text().splitlines()
+    assert staged == ["--shell", "dfir-forensics", "stage", *(["--sample"] if sample else []), "--name",
+                      "-rf $(touch hacked); x"]
+    assert (session.folder / "content").read_bytes() == b"malware"
+    assert session.asked[-4:] == ["upload", "--push", "samples/ab.zip", "samples/ab.json"]
+
+
+def test_a_push_goes_on_after_a_file_that_is_not_there_and_says_so(session: Session) -> None:
+    note = session.home / "analyst" / "note.txt"
+    note.write_text("x")
+    done = session("dfir-push", "/nonexistent", str(note))
+    assert done.returncode == 1 and "there is no file /nonexistent" in done.stderr
+    assert session.asked[-1] == "note.txt"
+    for wrong in ([], ["--all"]):
+        done = session("dfir-push", *wrong)
+        assert done.returncode == 2 and "usage" in done.stderr
+
+
+def test_the_timer_moves_only_when_everybody_can_know(session: Session) -> None:
+    (session.folder / "code").write_text("1")
+    done = session("dfir-extend", "2")
+    assert done.returncode == 1 and not session.units.exists()
+    (session.folder / "code").unlink()
+    (session.folder / "answer").write_text("2040-01-01T02:00:00Z\n")
+    done = session("dfir-extend", "2")
+    assert done.returncode == 0 and done.stdout == "This host ends itself at 2040-01-01 02:00 UTC.\n", done.stderr
+    lines = (session.units / "extended.conf").read_text().splitlines()
+    assert lines[:3] == ["[Timer]", "OnCalendar=", "OnCalendar=2040-01-01 02:00:00 UTC"]
+    up, left = float(Path("/proc/uptime").read_text().split()[0]), 2208996000 - time.time()
+    assert abs(int(lines[3].removeprefix("OnBootSec=")) - (up + left + 600)) < 10
+    assert (session.folder / "etc" / "extended").read_text() == "2040-01-01T02:00:00Z\n"
+    log = (session.folder / "systemctl.log").read_text()
+    assert log.index("daemon-reload") < log.index("restart dfir-deadman.timer")
+
+
+def test_p52_room_is_held_back_and_given_up_on_a_full_disk(session: Session) -> None:
+    room = session.home / ".room"
+
+    def free(kib: int) -> None:
+        session.write("df", f"#!/bin/sh\necho Avail\necho {kib}\n")
+        assert session("dfir-session", "room").returncode == 0
+
+    session.write("fallocate", "#!/bin/sh\ntouch \"$3\"\n")
+    free(2_000_000)
+    assert room.exists()
+    free(500_000)
+    assert room.exists()
+    free(1000)
+    assert not room.exists()
+    free(300_000)  # what was given up is not taken back at once
+    assert not room.exists()
+    unit = render("forensics", "dfir-analysis.service")
+    assert settings(unit, "ExecStopPost").index("-/usr/local/libexec/dfir-session room") < len(
+        settings(unit, "ExecStopPost")) - 1
+    assert settings(render("forensics", "dfir-upload.service"), "ExecStartPre") == [
+        "-/usr/local/libexec/dfir-session room"]
+
+
+def test_the_analysis_ends_before_the_deadline() -> None:
+    unit = render("forensics", "dfir-analysis.service")
     [command] = settings(unit, "ExecStart")
     script = shell_of(command).replace("exec ", "echo ").replace("2026-11-20T20:00:00Z", "2040-01-01T00:00:00Z")
     said = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, check=True).stdout.split()
     now = int(subprocess.run(["date", "+%s"], capture_output=True, text=True, check=True).stdout)
-    left = int(said[2] if mode == "automatic" else said[1])
-    assert abs(left - (2208988800 - 900 - now)) < 5
+    assert abs(int(said[2]) - (2208988800 - 900 - now)) < 5
     assert "ended" in settings(unit, "ConditionPathExists")[0]
     past = shell_of(command).replace("exec ", "echo ").replace("2026-", "2020-")
     said = subprocess.run(["sh", "-ec", past], capture_output=True, text=True, check=True).stdout.split()
-    assert (said[2] if mode == "automatic" else said[1]) == "1"
+    assert said[2] == "1"
+
+
+@pytest.mark.parametrize(("deadline", "extended", "slept"), [
+    (-900, None, 0), (905, None, 1), (-3000, 905, 1), (5000, None, None), (905, 5000, None)])
+def test_a_session_waits_until_its_time_is_up_and_looks_whether_that_was_moved(
+        tmp_path: Path, deadline: int, extended: int | None, slept: int | None) -> None:
+    """The wait's own script, with a sleep that ends it when it would go on for long. Times are seconds from now."""
+    def moment(seconds: int) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+
+    unit = render("forensics", "dfir-analysis.service", forensics_work="manual", forensics_deadline=moment(deadline))
+    [command] = settings(unit, "ExecStart")
+    (tmp_path / "sleep").write_text(f"#!/bin/sh\necho $1 >> {tmp_path}/slept\n[ $1 -lt 10 ] || kill $PPID\n"
+                                    "exec /bin/sleep $1\n")
+    (tmp_path / "sleep").chmod(0o755)
+    if extended is not None:
+        (tmp_path / "extended").write_text(moment(extended) + "\n")
+    script = shell_of(command).replace("/etc/dfir/extended", str(tmp_path / "extended"))
+    done = subprocess.run(["sh", "-c", script], check=False, timeout=60,
+                          env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    times = (tmp_path / "slept").read_text().split() if (tmp_path / "slept").exists() else []
+    if slept is None:
+        assert times == ["10"] and done.returncode == -15
+    else:
+        assert bool(times) is bool(slept) and done.returncode == 0
 
 
 @pytest.mark.parametrize(("scope", "filtered"), [("filtered", True), ("full", False)])
