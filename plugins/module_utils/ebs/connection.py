@@ -114,13 +114,13 @@ class Connection:
             raise ConnectionLost("The connection was closed before its answer was read.")
         take, deadline = sock.recv_into, time.monotonic() + self.timeouts.answer
         got = take(buffer)
-        while (end := _head_end(buffer, got)) < 0:
+        while not (head := _head(buffer, got)):
             if not got or not (more := take(buffer[got:])):
                 raise ConnectionLost(f"{self.endpoint.host} closed the connection instead of answering.")
             got += more
             _check(deadline, self.endpoint)
-        status, fields, keep = parse_head(bytes(buffer[:end]))
-        start = end + 4
+        status, fields, keep = parse_head(head)
+        start = len(head) + 4
         if b"transfer-encoding" in fields:
             length = self._chunked(sock, buffer, start, got, fields[b"transfer-encoding"], deadline)
         else:
@@ -189,13 +189,17 @@ class Connection:
         return len(body)
 
 
-def _head_end(buffer: memoryview, got: int) -> int:
-    end = bytes(buffer[: min(got, 1024)]).find(b"\r\n\r\n")
-    if end < 0 and got > 1024:
-        end = bytes(buffer[: min(got, HEAD_LIMIT)]).find(b"\r\n\r\n")
-        if end < 0 and got >= HEAD_LIMIT:
-            raise ConnectionLost("The answer begins with no HTTP header.")
-    return end
+def _head(buffer: memoryview, got: int) -> bytes:
+    """Status line and header fields; empty as long as they are not complete."""
+    for most in (1024, HEAD_LIMIT):
+        head, end, _body = bytes(buffer[: min(got, most)]).partition(b"\r\n\r\n")
+        if end:
+            return head or b"-"  # which is no header either, and has an end
+        if got <= most:
+            break
+    if got >= HEAD_LIMIT:
+        raise ConnectionLost("The answer begins with no HTTP header.")
+    return b""
 
 
 def parse_head(head: bytes) -> tuple[int, dict[bytes, bytes], bool]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 from .client import BLOCK_BUFFER, EbsClient, Tries
@@ -22,6 +22,8 @@ from .connection import Connection
 from .errors import Cancelled, EngineError, TokenExpired, Transient
 
 CONNECTIONS = 16
+_ROW = 32  # requests that are signed in one go
+_SIGNED_SECONDS = 1.0  # a signature that waited longer for its turn is made anew, with credentials as they are then
 _DRAIN_SECONDS = 2.0
 
 
@@ -33,18 +35,11 @@ class Want(NamedTuple):
     digest: bytes | None = None
 
 
-class Got(NamedTuple):
-    """A block, verified; `data` is None where it was not fetched, and valid until the next one is taken."""
-
-    block: int
-    data: memoryview | None
-    digest: bytes
-
-
-class _Asked(NamedTuple):
-    want: Want
-    connection: Connection | None
-    sent: float
+# A block, verified: index, data (None where it was not fetched; valid until the next one is taken), SHA-256.
+Got = tuple[int, "memoryview | None", bytes]
+# Plain tuples where there is one a block: a named one runs Python code to come into being.
+_Ready = tuple[Want, bytes]  # and its request, empty where nothing is to be asked
+_Asked = tuple[Want, "Connection | None", float]  # over which connection, when
 
 
 class Fetcher:
@@ -75,42 +70,60 @@ class Fetcher:
     def stream(self, wanted: Iterable[Want]) -> Iterator[Got]:
         """Every wanted block, in the order of `wanted`. The first failure ends it."""
         source = iter(wanted)
-        free, queue = deque(self._all), deque[_Asked]()
-        held: Want | None = None  # taken from the source, but the budget does not let it go yet
-        done = False
-        client, rate, stop = self._client, self._client.rate, self._client.stop
+        free, queue, ready = deque(self._all), deque[_Asked](), deque[_Ready]()
+        done, signed = False, 0.0
+        client, rate, stop, clock, limit = self._client, self._client.rate, self._client.stop, time.monotonic, len(free)
+        take, check, buffer = rate.take, client.check_block, self._buffer
         try:
             while True:
                 wait = 0.0
-                while free and not done and len(queue) < len(self._all):
-                    if held is None:
-                        held = next(source, None)
-                        if held is None:
-                            done = True
+                while free and len(queue) < limit:
+                    if not ready:
+                        if done:
                             break
-                    if held.token is None:
-                        queue.append(_Asked(held, None, 0.0))
+                        signed = clock()
+                        ready.extend(map(self._sign, islice(source, _ROW)))
+                        done = len(ready) < _ROW
+                        continue
+                    want, request = ready[0]
+                    if not request:
+                        queue.append((want, None, 0.0))
+                    elif wait := take():
+                        break
                     else:
-                        if wait := rate.take():
-                            break
-                        queue.append(self._ask(held, free.popleft()))
-                    held = None
+                        sent, connection = clock(), free.popleft()
+                        if sent > signed + _SIGNED_SECONDS:
+                            ready = deque(self._sign(one) for one, _late in ready)
+                            request, signed = ready[0][1], sent
+                        try:  # noqa: SIM105  without a context manager for each block
+                            connection.send(request)
+                        except Transient:
+                            pass  # the connection is closed: reading from it says so, and then it is tried again
+                        queue.append((want, connection, sent))
+                    ready.popleft()
                 if stop():
                     raise Cancelled("The run was cancelled.")
                 if queue:
                     asked = queue.popleft()
-                    if asked.connection is None:
-                        if asked.want.digest is None:
+                    want, used, sent = asked
+                    if used is None:
+                        if want.digest is None:
                             raise AssertionError("a want has a token or a digest")
-                        yield Got(asked.want.block, None, asked.want.digest)
-                    else:
-                        data, digest = self._take(asked)
-                        free.append(asked.connection)
-                        yield Got(asked.want.block, data, digest)
-                elif done:
-                    return
+                        yield want.block, None, want.digest
+                        continue
+                    try:
+                        data, digest = check(used.receive(buffer), buffer)
+                    except Transient as error:
+                        data, digest = self._again(want, error, sent, stale=used.reused)
+                    except EngineError as error:
+                        error.failed_blocks = (want.block,)
+                        raise
+                    free.append(used)
+                    yield want.block, data, digest
                 elif wait:
                     client.pause(wait)
+                elif done and not ready:
+                    return
         except Cancelled:
             raise
         except EngineError as error:
@@ -119,27 +132,10 @@ class Fetcher:
         finally:
             self.close()
 
-    def _ask(self, want: Want, connection: Connection) -> _Asked:
+    def _sign(self, want: Want) -> _Ready:
         if want.token is None:
-            raise AssertionError("asked before")
-        sent = time.monotonic()
-        with suppress(Transient):  # the connection is closed: reading from it says so, and then it is tried again
-            connection.send(self._client.block_request(self._snapshot_id, want.block, want.token))
-        return _Asked(want, connection, sent)
-
-    def _take(self, asked: _Asked) -> tuple[memoryview, bytes]:
-        """The block that was asked for; tried again as often as the policy allows."""
-        connection, client = asked.connection, self._client
-        if connection is None:
-            raise AssertionError("asked before")
-        try:
-            return client.check_block(connection.receive(self._buffer), self._buffer)
-        except Transient as error:
-            first = error
-        except EngineError as error:
-            error.failed_blocks = (asked.want.block,)
-            raise
-        return self._again(asked.want, first, asked.sent, stale=connection.reused)
+            return want, b""
+        return want, self._client.block_request(self._snapshot_id, want.block, want.token)
 
     def _again(
         self, want: Want, error: Transient | None, sent: float, *, stale: bool = False
@@ -168,14 +164,14 @@ class Fetcher:
     def _name_failed(self, error: EngineError, queue: deque[_Asked]) -> None:
         """Look at the answers that are under way, for a moment: which of them failed as well?"""
         failed, until = list(error.failed_blocks), time.monotonic() + _DRAIN_SECONDS
-        for asked in queue:
-            if asked.connection is None:
+        for want, connection, _sent in queue:
+            if connection is None:
                 continue
             if time.monotonic() > until:
                 break
-            asked.connection.hurry(until)
+            connection.hurry(until)
             try:
-                self._client.check_block(asked.connection.receive(self._buffer), self._buffer)
+                self._client.check_block(connection.receive(self._buffer), self._buffer)
             except EngineError:
-                failed.append(asked.want.block)
+                failed.append(want.block)
         error.failed_blocks = tuple(failed)

@@ -218,7 +218,8 @@ class Imaging:
 
     def _image(self, journal: Journal, meter: Meter) -> None:
         """The blocks that no journal vouches for."""
-        sinks, append, block, pause = self._sinks, journal.append, self._whole.block, self._pause
+        sinks, append, pause = self._sinks, journal.append, self._pause
+        block = self._whole.block if self._request.hashes else None
         clock, only = time.monotonic, sinks[0].write if len(sinks) == 1 else None
         for index, data, digest in self._fetcher.stream(self._wanted(journal.last + 1)):
             if data is None:
@@ -230,7 +231,8 @@ class Imaging:
                 else:
                     for sink in sinks:
                         sink.write(index, data, digest)
-                block(index, data, pause)
+                if block is not None:
+                    block(index, data, pause)
                 self._fetched += 1
             append(index, digest)
             if clock() > meter.due:

@@ -81,7 +81,8 @@ class _FileSink:
         place = index * BLOCK_SIZE
         if digest == ZERO_DIGEST:
             return  # written with zeros only: the gap that the next block closes
-        self._gap(place)
+        if not self._clean:
+            self._gap(place)
         self._put(data, place)
         self._next = place + BLOCK_SIZE
 
