@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.dfir.aws.plugins.module_utils.ebs.errors import EngineError
+from ansible_collections.dfir.aws.plugins.module_utils.ebs.pack_bucket import most_bytes
+from ansible_collections.dfir.aws.plugins.module_utils.ebs.s3_object import part_size
 
 
 def _hours(budget: Mapping[str, Any], hashes: Sequence[str]) -> float:
@@ -33,7 +36,10 @@ def image_refusal(budget: Mapping[str, Any], request: Mapping[str, Any], *, max_
                   hashes: Sequence[str] = (), dest: str = "", recipients: Sequence[str] = ()) -> str:
     """Why the image is not made, in one sentence, or an empty string."""
     if recipients and not dest:
-        return "image_recipients needs image_dest: what lies in the bucket as segments is not packed."
+        try:
+            part_size(most_bytes(budget["blocks"], budget["volume_bytes"]))
+        except EngineError as error:
+            return f"The image of {budget['snapshot_id']} cannot be packed in the bucket, nothing was created. {error}"
     name = budget["snapshot_id"]
     limit = _limit(max_cost_usd, request.get("max_cost_usd"), "max_cost_usd")
     if limit is not None and budget["cost_usd"] > limit[0]:

@@ -18,7 +18,7 @@ description:
     O(manifest) where that matters.
 options:
   src:
-    description: The packed file.
+    description: The packed file, or object (C(s3://bucket/name)).
     type: path
     required: true
   dest:
@@ -31,21 +31,27 @@ options:
     elements: path
     default: []
   passphrase:
-    description: Opens the identity beside the packed file, or those named.
+    description: Opens the identity beside the packed file or object, or those named.
     type: str
   compression:
     description: Default, by the name.
     type: str
     choices: [zstd, gzip, none]
   sha256:
-    description: What the image must have. Default, as the record beside the packed file says, if there is one.
+    description: What the image must have. Default, as the record beside the packed image says, if there is one.
     type: str
     default: ""
   manifest:
     description: The image's manifest. The image must have the SHA-256 of the whole image that it states.
     type: path
+  bucket_region:
+    description: Region of the bucket, where it is not O(region).
+    type: str
 extends_documentation_fragment:
   - dfir.aws.ebs.worker
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
 attributes:
   check_mode:
     description: Can run in check mode and tells what it would change, without changing anything.
@@ -72,6 +78,13 @@ EXAMPLES = r"""
     dest: /evidence/web01.raw
     identity_files: [/root/.config/age/key.txt]
     manifest: /import/web01.raw.manifest
+
+- name: Unpack an image that lies in a bucket
+  dfir.aws.ebs_image_unpack:
+    src: s3://dfir-artifacts-123456789012/INC-2026-0042/snap-0123456789abcdef0/image/image.raw.zst.age
+    dest: /evidence/web01.raw
+    identity_files: [/root/.config/age/key.txt]
+    region: eu-west-1
 """
 
 RETURN = r"""
@@ -94,15 +107,16 @@ image:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.pack import unpack, wanted_sha256
+from ansible_collections.dfir.aws.plugins.module_utils.ebs_module import bucket_client
 from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import WORKER_SPEC, Work
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
-        supports_check_mode=True, required_one_of=[("identity_files", "passphrase")],
+    module = AnsibleAWSModule(
+        supports_check_mode=True, check_boto3=False, required_one_of=[("identity_files", "passphrase")],
         mutually_exclusive=[("sha256", "manifest")],
         argument_spec={
             "src": {"type": "path", "required": True},
@@ -112,6 +126,7 @@ def main() -> None:
             "compression": {"type": "str", "choices": ["zstd", "gzip", "none"]},
             "sha256": {"type": "str", "default": ""},
             "manifest": {"type": "path"},
+            "bucket_region": {"type": "str"},
             **WORKER_SPEC,
         })
     work, given = Work(module), module.params
@@ -123,6 +138,7 @@ def main() -> None:
         made = unpack(
             given["src"], target, identity_files=given["identity_files"], passphrase=given["passphrase"],
             compression=given["compression"] or "", expect_sha256=given["sha256"] or wanted_sha256(given["manifest"]),
+            client=bucket_client(module, given["bucket_region"]) if given["src"].startswith("s3://") else None,
             stop=work.stop, tell=work.tell)
         return {"changed": made.changed, "image": {"path": str(made.path), "size": made.size, "sha256": made.sha256}}
 

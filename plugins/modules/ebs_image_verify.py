@@ -17,7 +17,9 @@ description:
   - Fails when anything differs, with the record of what does. Nothing is repaired.
 options:
   src:
-    description: Raw file, block device, folder of segments, or C(s3://bucket/<case>/<snapshot>/image/).
+    description:
+      - Raw file, block device, folder of segments, or C(s3://bucket/<case>/<snapshot>/image/).
+      - A packed image (C(.age)), in a file or C(s3://bucket/name), is held against the record beside it, without a key.
     type: str
     required: true
   manifest:
@@ -96,6 +98,9 @@ verification:
     unexpected:
       description: Places that should be zeros and are not.
       type: int
+    packed_sha256:
+      description: SHA-256 of a packed image; empty for others.
+      type: str
     notes:
       description: What else is not right.
       type: list
@@ -114,6 +119,7 @@ from typing import Any
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.manifest import SUFFIX
+from ansible_collections.dfir.aws.plugins.module_utils.ebs.packed import PACKED_SUFFIX, packed_at, verify_packed
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.s3 import put_once
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.sources import open_segments
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.verify import (
@@ -142,6 +148,13 @@ def stored(module: Any, work: Work, folder: Path) -> tuple[Path, Verification]:
         store.close()
 
 
+def as_packed(module: Any, work: Work) -> Verification:
+    """What reading a packed image back says."""
+    src = module.params["src"]
+    client = bucket_client(module) if src.startswith("s3://") else None
+    return verify_packed(packed_at(src, client), stop=work.stop, tell=work.tell)
+
+
 def keep(module: Any, record: Verification, place: str) -> None:
     """Put a record into a file, or once and for all into a bucket."""
     if place.startswith("s3://"):
@@ -163,11 +176,14 @@ def main() -> None:
         **WORKER_SPEC,
     })
     work, given = Work(module), module.params
+    packed = given["src"].endswith(PACKED_SUFFIX)
+    if packed and (given["manifest"] or given["against_aws"]):
+        module.fail_json(msg="A packed image is held against the record beside it: leave out manifest and against_aws.")
     client = engine_client(module, work) if given["against_aws"] else None
 
     def verify() -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=module.tmpdir) as folder:
-            manifest, record = stored(module, work, Path(folder))
+            manifest, record = (Path(), as_packed(module, work)) if packed else stored(module, work, Path(folder))
             found = {"verification": asdict(record)}
             if client is not None:
                 record_of_aws = verify_against_aws(client, manifest, sample=given["sample"], tell=work.tell)
@@ -178,7 +194,8 @@ def main() -> None:
             if client is not None:
                 keep(module, record_of_aws, f"{given['record']}.aws")
         if not all(part["ok"] for part in found.values()):
-            module.fail_json(msg=f"{given['src']} is not what its manifest says.", changed=writes, **found)
+            by = "record" if packed else "manifest"
+            module.fail_json(msg=f"{given['src']} is not what its {by} says.", changed=writes, **found)
         return {"changed": bool(given["record"]), **found}
 
     work.run(verify)

@@ -150,6 +150,11 @@ class Bench:
         holds = share >= bar if least else share <= bar
         self.measures.append(measure(name, value, unit, compared_with=other, ratio=share, bar=words, holds=holds))
 
+    def beside(self, name: str, value: float, unit: str, other: str, base: float) -> None:
+        """Record what nothing of ours could change: how far a bar can be reached on this machine."""
+        words = "none, for comparison"
+        self.measures.append(measure(name, value, unit, compared_with=other, ratio=value / base, bar=words, holds=True))
+
     def limit(self, name: str, value: float, unit: str, bar: float, *, least: bool = False) -> None:
         """Record a value against a bar."""
         words = f"{'at least' if least else 'under'} {bar:g} {unit}"
@@ -187,6 +192,8 @@ def imaging(bench: Bench, kind: str) -> None:
         if "dsnap" in found:
             rate = found["dsnap"]["rate"]
             bench.ratio("engine rate, plain, to dsnap", engine["rate"], "blocks/s", "dsnap", rate, 3, least=True)
+            if "floor" in found:
+                bench.beside("the floor's rate, plain, to dsnap", found["floor"]["rate"], "blocks/s", "dsnap", rate)
             same = compare(bench.root / "image", bench.root / f"{bench_lab_ebs.SNAPSHOT}.img")
             bench.measures.append(measure("dsnap makes the same image", same, "yes=1", bar="the same", holds=same))
         bench.limit("engine rate, plain", engine["rate"], "blocks/s", 1000, least=True)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import yaml
 
 from lab import audit
 from lab.config import ACCOUNT, LabConfig
+from lab.evidence.image import ensure_image
 from lab.mail.reader import list_mails
 from tests.kit import CHECKOUT, run
 
@@ -84,3 +86,36 @@ def test_an_image_in_a_file_is_packed_for_its_recipients(lab: LabConfig, tmp_pat
     record = json.loads((tmp_path / "i.raw.zst.age.json").read_text())
     assert record["plain_size"] == (tmp_path / "i.raw").stat().st_size and (tmp_path / "i.raw.zst.age").exists()
     assert keys(lab, incident) == []
+    assert record["plain_sha256"] == ensure_image(lab.cache).sha256, "what the builder of the evidence says"
+
+
+def test_an_image_in_the_bucket_is_packed_there_and_opens_from_there(
+        lab: LabConfig, tmp_path: Path, incident: str) -> None:
+    """With the imaging policy alone, under the bucket's own: no disk, written once, read back."""
+    identity = pyrage.x25519.Identity.generate()
+    operator = {"dfir_aws_image_recipients": [str(identity.to_public())]}
+    done = ask(tmp_path, operator=operator, incident=incident)
+    assert done.returncode == 0, done.stdout
+    assert "packing " in done.stdout
+    key = f"{incident}/{VALID['aws_snapshot_id']}/image/image.raw.zst.age"
+    there = keys(lab, incident)
+    assert key in there and any(name.startswith(f"{key}.") and name.endswith(".json") for name in there)
+    assert f"{key}.verification.json" in there
+    told = [mail.text for mail in list_mails(lab.mails) if incident in mail.subject and "read back" in mail.subject]
+    assert told and f"s3://{BUCKET}/{key}" in told[-1]
+    again = ask(tmp_path, operator=operator, incident=incident)
+    assert again.returncode == 0 and "changed=0" in again.stdout, again.stdout
+    assert keys(lab, incident) == there
+    (tmp_path / "key.txt").write_text(f"{identity}\n")
+    (tmp_path / "unpack.yml").write_text(json.dumps([{
+        "hosts": "localhost", "gather_facts": False, "environment": "{{ dfir_aws_environment | default({}) }}",
+        "module_defaults": {"group/dfir.aws.aws": "{{ dfir_aws_module_defaults | default({}) }}"},
+        "tasks": [{"dfir.aws.ebs_image_unpack": {
+            "src": f"s3://{BUCKET}/{key}", "dest": str(tmp_path / "back.raw"), "region": HOME,
+            "identity_files": [str(tmp_path / "key.txt")]}}]}]))
+    opened = run("ansible-playbook", "-i", "inventories/lab", str(tmp_path / "unpack.yml"))
+    assert opened.returncode == 0, opened.stdout
+    record = next(name for name in there if name.startswith(f"{key}.") and "verification" not in name)
+    said = json.loads(audit.client(lab, "s3", HOME).get_object(Bucket=BUCKET, Key=record)["Body"].read())
+    with (tmp_path / "back.raw").open("rb") as file:
+        assert hashlib.file_digest(file, "sha256").hexdigest() == said["plain_sha256"]

@@ -12,7 +12,6 @@ Making and reading one takes some seconds and up to 1 GiB of memory: that is wha
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,15 +55,20 @@ def protected_identity(passphrase: str) -> tuple[Any, bytes]:
     return identity.to_public(), pyrage.passphrase.encrypt(text, passphrase, armored=True)
 
 
-def identities(files: Iterable[Path], passphrase: str | None) -> list[Any]:
-    """What can decrypt: from identity files of age (encrypted ones need the passphrase), or private SSH keys."""
-    pyrage, found = library(), []
-    for path in files:
+def identity_files(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of identity files."""
+    for path in paths:
         try:
             with path.open("rb") as file:
-                content = file.read(_LARGEST_IDENTITY)
+                yield str(path), file.read(_LARGEST_IDENTITY)
         except OSError as error:
             raise BadInput(f"The identity {path} cannot be read: {error.strerror}.") from error
+
+
+def identities(files: Iterable[tuple[str, bytes]], passphrase: str | None) -> list[Any]:
+    """What can decrypt: from identity files of age (encrypted ones need the passphrase), or private SSH keys."""
+    pyrage, found = library(), []
+    for path, content in files:
         if content.startswith(_ENCRYPTED):
             if passphrase is None:
                 raise BadInput(f"The identity {path} is encrypted: give its passphrase.")
@@ -138,7 +142,7 @@ def encrypt(pieces: Iterator[bytes], put: Callable[[bytes], None], to: Sequence[
         raise _cause(reader, writer) or EngineError(f"It could not be encrypted: {error}.") from error
 
 
-def decrypt(source: io.BufferedIOBase, put: Callable[[bytes], None], with_: Sequence[Any], name: str) -> None:
+def decrypt(source: Any, put: Callable[[bytes], None], with_: Sequence[Any], name: str) -> None:
     """Decrypt a stream. What `put` gets is authentic so far as it goes; only when this returns was it everything."""
     pyrage = library()
     reader, writer = _Reader(iter(lambda: source.read(1 << 16), b"")), _Writer(put)

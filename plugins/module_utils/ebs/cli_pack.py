@@ -9,19 +9,23 @@ import argparse
 import getpass
 import os
 from pathlib import Path
+from typing import Any
 
 from .compression import SUFFIXES
 from .console import Bar, note, say, size
 from .errors import BadInput
 from .pack import pack, wanted_sha256
+from .pack_bucket import default_place, pack_segments
+from .s3 import s3_client
+from .sources import open_segments
 
 HELP = "Compress and encrypt an image (age: for recipients, or with a passphrase)."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("image", type=Path, help="file or block device")
-    parser.add_argument("--output", type=Path, help="(default: <image>.zst.age)")
+    parser.add_argument("image", help="file, block device, or s3://bucket/<case>/<snapshot>/image/")
+    parser.add_argument("--output", help="(default: <image>.zst.age; in a bucket <image>image.raw.zst.age)")
     parser.add_argument(
         "-r", "--recipient", action="append", default=[], help="age1... or a public SSH key; repeatable"
     )
@@ -30,6 +34,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", type=int, help="of the compression")
     parser.add_argument("--manifest", type=Path, help="manifest of the image: it must have the SHA-256 stated there")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
+    bucket_arguments(parser)
+
+
+def bucket_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a bucket is reached."""
+    parser.add_argument("--region", help="region of the bucket, for s3://")
+    parser.add_argument("--profile", help="profile of the AWS configuration, for s3://")
+
+
+def bucket_of(options: argparse.Namespace, *places: str | None) -> Any:
+    """boto3's client for S3 where a place lies in a bucket, else None."""
+    if not any(place and place.startswith("s3://") for place in places):
+        return None
+    if not options.region:
+        raise BadInput("This needs --region, the bucket's.")
+    return s3_client(options.region, profile=options.profile)
 
 
 def passphrase_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,20 +75,25 @@ def passphrase_of(options: argparse.Namespace, *, again: bool) -> str | None:
 
 def run(options: argparse.Namespace) -> int:
     """Pack."""
+    client = bucket_of(options, options.image, options.output)
+    if client is not None and options.manifest:
+        raise BadInput("An image in a bucket has its manifest beside it: leave out --manifest.")
     expected = wanted_sha256(options.manifest)
     passphrase = passphrase_of(options, again=True)
     shown = Bar(options.quiet)
+    common: dict[str, Any] = {
+        "recipients": options.recipient,
+        "passphrase": passphrase,
+        "compression": options.compression,
+        "level": options.level,
+        "tell": shown,
+    }
     try:
-        result = pack(
-            options.image,
-            options.output,
-            recipients=options.recipient,
-            passphrase=passphrase,
-            compression=options.compression,
-            level=options.level,
-            expect_sha256=expected,
-            tell=shown,
-        )
+        if client is None:
+            result = pack(options.image, options.output, expect_sha256=expected, **common)
+        else:
+            place = options.output or default_place(options.image, options.compression)
+            result = pack_segments(open_segments(options.image, client), client, place, **common)
     finally:
         shown.end()
     record = result.record
@@ -76,7 +101,8 @@ def run(options: argparse.Namespace) -> int:
         note("It was packed already.")
     say(f"packed          {result.path} ({size(record.packed_size)})")
     if record.identity_file:
-        say(f"identity        {result.path.with_name(record.identity_file)} (needed with the passphrase: keep it)")
+        folder = str(result.path)[: -len(Path(result.path).name)]
+        say(f"identity        {folder}{record.identity_file} (needed with the passphrase: keep it)")
     say(f"SHA-256         {record.packed_sha256}")
     say(f"image SHA-256   {record.plain_sha256} ({size(record.plain_size)})")
     return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .cli_pack import passphrase_arguments, passphrase_of
+from .cli_pack import bucket_arguments, bucket_of, passphrase_arguments, passphrase_of
 from .compression import SUFFIXES
 from .console import Bar, note, say, size
 from .pack import unpack, wanted_sha256
@@ -18,7 +18,7 @@ HELP = "Decrypt and decompress an image; what was altered or cut off gives no fi
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("packed", type=Path)
+    parser.add_argument("packed", help="file, or s3://bucket/name")
     parser.add_argument("output", type=Path)
     parser.add_argument("-i", "--identity", type=Path, action="append", default=[], help="file with the secret key")
     passphrase_arguments(parser)
@@ -26,10 +26,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sha256", default="", help="what the image must have")
     parser.add_argument("--manifest", type=Path, help="manifest of the image: it must have the SHA-256 stated there")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
+    bucket_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Unpack."""
+    client = bucket_of(options, options.packed)
     expected = options.sha256 or wanted_sha256(options.manifest)
     shown = Bar(options.quiet)
     try:
@@ -40,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
             passphrase=passphrase_of(options, again=False),
             compression=options.compression,
             expect_sha256=expected,
+            client=client,
             tell=shown,
         )
     finally:

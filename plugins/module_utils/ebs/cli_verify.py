@@ -13,6 +13,7 @@ from . import cli
 from .console import Bar, note, say
 from .errors import BadInput
 from .manifest import SUFFIX
+from .packed import PACKED_SUFFIX, packed_at, verify_packed
 from .s3 import SegmentSink, s3_client
 from .verify import Verification, verify_against_aws, verify_image, verify_segments
 
@@ -21,7 +22,9 @@ HELP = "Read an image back and hold it against its manifest; on demand hold the 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("image", help="file, block device, or s3://bucket/<case>/<snapshot>/image/")
+    parser.add_argument(
+        "image", help="file, block device, s3://bucket/<case>/<snapshot>/image/, or a packed one (.age), here or there"
+    )
     parser.add_argument("--manifest", type=Path, help="(default: beside the image)")
     parser.add_argument("--record", type=Path, help="keep the record of this verification as JSON")
     parser.add_argument(
@@ -34,8 +37,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Verify and say what differs."""
-    manifest = options.manifest
-    if manifest is None and options.image.startswith("s3://"):
+    manifest, packed = options.manifest, options.image.endswith(PACKED_SUFFIX)
+    if packed and (manifest or options.against_aws):
+        raise BadInput("A packed image is held against the record beside it: leave out --manifest and --against-aws.")
+    if not packed and manifest is None and options.image.startswith("s3://"):
         raise BadInput("Name the manifest of an image in a bucket with --manifest.")
     manifest = manifest or Path(f"{options.image}{SUFFIX}")
     if (options.against_aws or options.image.startswith("s3://")) and not options.region:
@@ -56,6 +61,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _stored(options: argparse.Namespace, manifest: Path, progress: Bar) -> Verification:
+    if options.image.endswith(PACKED_SUFFIX):
+        client = s3_client(options.region, profile=options.profile) if options.image.startswith("s3://") else None
+        return verify_packed(packed_at(options.image, client), tell=progress)
     if not options.image.startswith("s3://"):
         return verify_image(options.image, manifest, tell=progress)
     parts = urlsplit(options.image)
@@ -68,7 +76,8 @@ def _stored(options: argparse.Namespace, manifest: Path, progress: Bar) -> Verif
 
 
 def _tell(record: Verification) -> None:
-    say(f"{record.what}: {'as the manifest says' if record.ok else 'DIFFERENT'}, {record.blocks} blocks compared")
+    by, much = ("record", "") if record.packed_sha256 else ("manifest", f", {record.blocks} blocks compared")
+    say(f"{record.what}: {f'as the {by} says' if record.ok else 'DIFFERENT'}{much}")
     for text in record.notes:
         note(text)
     if record.different:

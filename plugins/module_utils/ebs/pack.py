@@ -13,13 +13,12 @@ recipient. Give the SHA-256 that the image should have (its manifest states it) 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from . import age
 from .blocks import BLOCK_SIZE
@@ -27,11 +26,18 @@ from .compression import SUFFIXES, Decompressor, compressed
 from .errors import BadInput, Cancelled, Mismatch, SinkError
 from .files import flush_to_disk, lock, publish
 from .manifest import Manifest, utc_now
+from .packed import (
+    IDENTITY_SUFFIX,
+    PACKED_SUFFIX,
+    RECORD_SUFFIX,
+    PackedFile,
+    PackRecord,
+    compression_by_name,
+    packed_at,
+)
 from .progress import Meter, Progress
 from .sinks import data_ranges
-from .version import __version__
 
-RECORD_SUFFIX, IDENTITY_SUFFIX = ".json", ".identity"
 _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
 
@@ -39,33 +45,21 @@ Tell = Callable[[Progress], None]
 Stop = Callable[[], bool]
 
 
-@dataclass
-class PackRecord:
-    """What lies beside a packed file (`<name>.json`). Bytes and lower-case SHA-256; no secret."""
+class Target(Protocol):
+    """Where a packed image goes."""
 
-    source: str
-    source_mtime_ns: int
-    compression: str
-    plain_size: int = 0
-    plain_sha256: str = ""
-    packed_size: int = 0
-    packed_sha256: str = ""
-    recipients: list[str] = field(default_factory=list)  # empty: protected by a passphrase
-    identity_file: str = ""
-    started: str = field(default_factory=utc_now)
-    finished: str = ""
-    tool_version: str = __version__
+    size: int
 
-    def to_json(self) -> dict[str, Any]:
-        """All of it as data."""
-        return asdict(self)
+    @property
+    def sha256(self) -> str: ...
+    def write(self, data: bytes) -> None: ...
 
 
 @dataclass
 class PackResult:
-    """`changed` is False where the packed file was there already."""
+    """`changed` is False where the packed file was there already. `path`: a file, or `s3://` of an object."""
 
-    path: Path
+    path: Path | str
     record: PackRecord
     changed: bool
 
@@ -82,7 +76,7 @@ class UnpackResult:
 
 def packed_name(source: Path, compression: str) -> Path:
     """The name of a packed file unless another is asked for."""
-    return Path(f"{source}{SUFFIXES[compression]}.age")
+    return Path(f"{source}{SUFFIXES[compression]}{PACKED_SUFFIX}")
 
 
 def pack(
@@ -120,22 +114,29 @@ def pack(
         with _Partial(target) as out:
             meter = Meter(tell, record.plain_size, 0, lambda: 0)
             meter.phase = "packing"
-            plain = hashlib.sha256()
             chunks = _watched(_chunks(file.fileno(), record.plain_size, source), meter, stop)
-            age.encrypt(compressed(chunks, compression, level, plain.update), out.write, keys)
-            record.plain_sha256, record.packed_sha256, record.packed_size = plain.hexdigest(), out.sha256, out.size
+            write_stream(chunks, out, keys, record, level)
             now = os.fstat(file.fileno())
             if (now.st_mtime_ns, now.st_size) != (facts.st_mtime_ns, facts.st_size):
                 raise Mismatch(f"{source} was changed while it was packed: nothing was kept.")
-            _expect(source, record.plain_sha256, expect_sha256)
+            expect(str(source), record.plain_sha256, expect_sha256)
             record.finished = utc_now()
             out.flush()
             # The packed file last: with its name everything that belongs to it is there.
             if passphrase:
                 _write_whole(identity_path, protected)
-            _write_whole(Path(f"{target}{RECORD_SUFFIX}"), json.dumps(record.to_json(), indent=1).encode() + b"\n")
+            _write_whole(Path(f"{target}{RECORD_SUFFIX}"), record.to_bytes())
             out.publish()
     return PackResult(target, record, changed=True)
+
+
+def write_stream(
+    chunks: Iterator[Any], out: Target, keys: Sequence[Any], record: PackRecord, level: int | None
+) -> None:
+    """Compress and encrypt what comes, and note the digests of both sides."""
+    plain = hashlib.sha256()
+    age.encrypt(compressed(chunks, record.compression, level, plain.update), out.write, keys)
+    record.plain_sha256, record.packed_sha256, record.packed_size = plain.hexdigest(), out.sha256, out.size
 
 
 def unpack(
@@ -146,41 +147,41 @@ def unpack(
     passphrase: str | None = None,
     compression: str = "",
     expect_sha256: str = "",
+    client: Any = None,
     stop: Stop | None = None,
     tell: Tell | None = None,
 ) -> UnpackResult:
     """Decrypt and decompress into a file, which is sparse where it is zeros. `compression`: default, by the name.
 
-    With a passphrase the identity is the file beside the packed one, unless others are named.
+    With a passphrase the identity is the file beside the packed one, unless others are named. `packed` may lie in a
+    bucket (`s3://`); then `client` is boto3's.
     """
-    packed, target = Path(packed), Path(target)
-    compression = compression or _compression_by_name(packed)
-    expect_sha256 = expect_sha256.lower() or _recorded_sha256(packed)
+    target, there = Path(target), packed_at(packed, client)
+    compression = compression or compression_by_name(there.name, SUFFIXES)
+    record = there.record()
+    expect_sha256 = expect_sha256.lower() or (record.plain_sha256 if record is not None else "")
     if target.exists():
         return _unpacked_before(target, expect_sha256)
-    files = [Path(path) for path in identity_files]
-    if not files and passphrase:
-        files = [Path(f"{packed}{IDENTITY_SUFFIX}")]
-    with _opened(packed) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        keys = age.identities(files, passphrase)
-        with _Partial(target) as out:
-            meter = Meter(tell, size, 0, lambda: 0)
-            meter.phase = "unpacking"
-            inner = Decompressor(compression)
+    contents = list(age.identity_files(Path(path) for path in identity_files))
+    if not contents and passphrase:
+        contents = [there.identity()]
+    keys = age.identities(contents, passphrase)
+    with there.opened() as file, _Partial(target) as out:
+        meter = Meter(tell, there.size, 0, lambda: 0)
+        meter.phase = "unpacking"
+        inner = Decompressor(compression)
 
-            def put(data: bytes) -> None:
-                for piece in inner.put(data):
-                    out.write_sparse(piece)
-                _report(meter, stop, file.tell())
+        def put(data: bytes) -> None:
+            for piece in inner.put(data):
+                out.write_sparse(piece)
+            _report(meter, stop, file.tell())
 
-            age.decrypt(cast(Any, file), put, keys, str(packed))
-            inner.end()
-            out.end_sparse()
-            out.flush()
-            _expect(packed, out.sha256, expect_sha256)
-            out.publish()
+        age.decrypt(file, put, keys, there.name)
+        inner.end()
+        out.end_sparse()
+        out.flush()
+        expect(there.name, out.sha256, expect_sha256)
+        out.publish()
     return UnpackResult(target, out.size, out.sha256, changed=True)
 
 
@@ -306,7 +307,8 @@ def _report(meter: Meter, stop: Stop | None, place: int) -> None:
         meter.tell(place, place // BLOCK_SIZE, 0)
 
 
-def _expect(path: Path, found: str, wanted: str) -> None:
+def expect(path: str, found: str, wanted: str) -> None:
+    """Raise unless a digest is what it should be."""
     if wanted and found != wanted.lower():
         raise Mismatch(f"The content of {path} has the SHA-256 {found}, not {wanted.lower()}: nothing was kept.")
 
@@ -320,31 +322,12 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def _packed_before(target: Path, wish: PackRecord, expect_sha256: str) -> PackRecord:
-    record = _read_record(target)
-    same = record is not None and (
-        (record.source, record.source_mtime_ns, record.compression, record.plain_size, record.recipients)
-        == (wish.source, wish.source_mtime_ns, wish.compression, wish.plain_size, wish.recipients)
-        and target.stat().st_size == record.packed_size
-    )
-    if record is None or not same:
+    there = PackedFile(target)
+    record = there.record()
+    if record is None or not record.made_as(wish) or there.size != record.packed_size:
         raise BadInput(f"{target} exists already and was not made from this file so: choose another name.")
-    _expect(target, record.plain_sha256, expect_sha256)
+    expect(str(target), record.plain_sha256, expect_sha256)
     return record
-
-
-def _read_record(packed: Path) -> PackRecord | None:
-    try:
-        data = json.loads(Path(f"{packed}{RECORD_SUFFIX}").read_text(encoding="utf-8"))
-        return PackRecord(**data)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise BadInput(f"The record {packed}{RECORD_SUFFIX} cannot be read: {error}.") from error
-
-
-def _recorded_sha256(packed: Path) -> str:
-    record = _read_record(packed)
-    return record.plain_sha256 if record is not None else ""
 
 
 def _unpacked_before(target: Path, wanted: str) -> UnpackResult:
@@ -354,12 +337,6 @@ def _unpacked_before(target: Path, wanted: str) -> UnpackResult:
     if found != wanted:
         raise BadInput(f"{target} exists already and has another SHA-256 ({found}): choose another name.")
     return UnpackResult(target, target.stat().st_size, found, changed=False)
-
-
-def _compression_by_name(packed: Path) -> str:
-    name = packed.name.removesuffix(".age")
-    found = [kind for kind, suffix in SUFFIXES.items() if suffix and name.endswith(suffix)]
-    return found[0] if found else "none"
 
 
 def wanted_sha256(manifest: Path | str | None) -> str:

@@ -62,17 +62,41 @@ def s3_config(endpoint_url: str | None) -> Any:
     )
 
 
-def put_once(client: Any, bucket: str, key: str, body: bytes) -> None:
-    """A small object, never overwritten, whose SHA-256 S3 compares and confirms."""
+class AlreadyThere(Exception):
+    """If-None-Match: an object of that name exists."""
+
+
+def call(client: Any, bucket: str, operation: str, **fields: Any) -> dict[str, Any]:
+    """One call; an object that is not there gives an empty answer, one that is there already `AlreadyThere`."""
     from botocore.exceptions import BotoCoreError, ClientError
 
+    try:
+        answer: dict[str, Any] = getattr(client, operation)(Bucket=bucket, **fields)
+        return answer
+    except ClientError as error:
+        words = error.response.get("Error", {})
+        code = str(words.get("Code", ""))
+        if code in _ABSENT:
+            return {}
+        if code in _THERE:
+            raise AlreadyThere from error
+        where = fields.get("Key") or fields.get("Prefix", "")
+        what = f"{code}: {words.get('Message', '')}"
+        raise SinkError(f"s3://{bucket}/{where}: {operation} was refused: {what}.") from error
+    except BotoCoreError as error:
+        raise SinkError(f"The bucket {bucket} cannot be reached: {error}.") from error
+
+
+def put_once(client: Any, bucket: str, key: str, body: bytes, **extra: str) -> None:
+    """A small object, never overwritten, whose SHA-256 S3 compares and confirms."""
     checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
     try:
-        answer = client.put_object(
-            Bucket=bucket, Key=key, Body=body, ChecksumAlgorithm="SHA256", ChecksumSHA256=checksum, IfNoneMatch="*"
-        )
-    except (BotoCoreError, ClientError) as error:
-        raise SinkError(f"s3://{bucket}/{key} could not be written: {error}.") from error
+        answer = call(
+            client, bucket, "put_object", Key=key, Body=body,
+            ChecksumAlgorithm="SHA256", ChecksumSHA256=checksum, IfNoneMatch="*", **extra,
+        )  # fmt: skip
+    except AlreadyThere:
+        raise SinkError(f"s3://{bucket}/{key} is there already and was not replaced.") from None
     if answer.get("ChecksumSHA256") != checksum:
         raise SinkError(f"s3://{bucket}/{key} was not confirmed with the SHA-256 that was sent.")
 
@@ -290,7 +314,7 @@ class SegmentSink:
                 IfNoneMatch="*",
                 **self._extra,
             )
-        except _AlreadyThere:
+        except AlreadyThere:
             # Ours, if its first answer got lost and boto3 asked again; then it has this very checksum.
             answer = self._head(name) or {}
             if answer.get("ChecksumSHA256") != checksum:
@@ -310,25 +334,4 @@ class SegmentSink:
         return self._call("head_object", Key=name, ChecksumMode="ENABLED") or None
 
     def _call(self, operation: str, **fields: Any) -> dict[str, Any]:
-        """One call; an object that is not there gives an empty answer."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.bucket, **fields)
-            return answer
-        except ClientError as error:
-            words = error.response.get("Error", {})
-            code = str(words.get("Code", ""))
-            if code in _ABSENT:
-                return {}
-            if code in _THERE:
-                raise _AlreadyThere from error
-            where = fields.get("Key") or fields.get("Prefix", "")
-            what = f"{code}: {words.get('Message', '')}"
-            raise SinkError(f"s3://{self.bucket}/{where}: {operation} was refused: {what}.") from error
-        except BotoCoreError as error:
-            raise SinkError(f"The bucket {self.bucket} cannot be reached: {error}.") from error
-
-
-class _AlreadyThere(Exception):
-    """If-None-Match: an object of that name exists."""
+        return call(self._client, self.bucket, operation, **fields)

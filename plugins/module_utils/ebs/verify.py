@@ -48,6 +48,7 @@ class Verification:
     unexpected_blocks: list[int] = field(default_factory=list)
     image_sha256: str = ""
     image_md5: str = ""
+    packed_sha256: str = ""  # of a packed image
     notes: list[str] = field(default_factory=list)
     ok: bool = False
     tool_version: str = __version__

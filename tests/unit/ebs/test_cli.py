@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 import yaml
 from ansible_collections.dfir.aws.plugins.module_utils.ebs import budget, errors, version
@@ -65,8 +69,10 @@ def dfir_ebs(kit: SharedKit, tmp_path: Path) -> Any:
         "AWS_ENDPOINT_URL": kit.endpoint,
     }
 
-    def run(*arguments: str, code: int = 0, without: str = "") -> subprocess.CompletedProcess[str]:
-        program = ["-m", "dfir_ebs"]
+    def run(
+        *arguments: str, code: int = 0, without: str = "", module: str = "dfir_ebs"
+    ) -> subprocess.CompletedProcess[str]:
+        program = ["-m", module]
         if without:  # as if the package were not installed
             lines = [
                 "import sys",
@@ -100,6 +106,57 @@ def test_budget_image_and_verify(kit: SharedKit, dfir_ebs: Any, tmp_path: Path) 
     with (tmp_path / "i.raw").open("r+b") as file:
         file.write(b"x")
     assert "1 blocks differ" in dfir_ebs("verify", "i.raw", code=1).stderr
+
+
+def test_a_bar_is_drawn_where_somebody_watches(kit: SharedKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = kit.snapshot(BLOCKS)
+    for name, value in (("ENDPOINT_URL", kit.endpoint), ("ACCESS_KEY_ID", KEY), ("SECRET_ACCESS_KEY", SECRET)):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "ebs", "image", snapshot, str(tmp_path / "i.raw"), "--region", "us-east-1",
+               "--rate", "5"]  # fmt: skip
+    where = ROOT / "plugins/module_utils"
+    with subprocess.Popen(command, cwd=where, stdout=subprocess.DEVNULL, stderr=theirs) as child:
+        os.close(theirs)
+        said = b""
+        with suppress(OSError):  # how a terminal ends
+            while more := os.read(ours, 4096):
+                said += more
+        assert child.wait(60) == 0
+    os.close(ours)
+    bars = re.findall(r"\r\[(#*)(\.*)\] imaging +(\d+)%, (\d+) blocks, [\d.]+ [KM]iB/s", said.decode())
+    assert bars and all(len(done) + len(left) == 28 for done, left, *_ in bars)
+    assert any(0 < int(share) < 100 for *_, share, _blocks in bars)
+
+
+# What macOS or an old kernel lacks.
+LESS = """
+import os, sys
+for name in ("preadv", "posix_fadvise", "SEEK_DATA", "SEEK_HOLE", "sched_getaffinity", "copy_file_range"):
+    if hasattr(os, name):
+        delattr(os, name)
+sys.modules["fcntl"] = None
+from dfir_ebs.cli import main
+sys.exit(main())
+"""
+
+
+def test_it_works_without_calls_that_only_linux_has(kit: SharedKit, dfir_ebs: Any, tmp_path: Path) -> None:
+    (tmp_path / "lib" / "less.py").write_text(LESS)
+    snapshot, where, identity = kit.snapshot(BLOCKS), ("--region", "us-east-1"), pyrage.x25519.Identity.generate()
+    (tmp_path / "key").write_text(str(identity))
+    dfir_ebs("image", snapshot, "i.raw", *where, module="less")
+    expect_image(tmp_path / "i.raw", BLOCKS)
+    assert "as the manifest says" in dfir_ebs("verify", "i.raw", module="less").stdout
+    dfir_ebs("pack", "i.raw", "-r", str(identity.to_public()), module="less")
+    dfir_ebs("unpack", "i.raw.zst.age", "back.raw", "-i", "key", module="less")
+    expect_image(tmp_path / "back.raw", BLOCKS)
+    for name in ("i.raw", "i.raw.manifest"):  # as a run leaves it that is killed at the very end
+        (tmp_path / name).rename(tmp_path / f"{name}.partial")
+    with (tmp_path / "i.raw.partial").open("r+b") as file:
+        file.write(b"x")
+    dfir_ebs("image", snapshot, "i.raw", *where, module="less")
+    expect_image(tmp_path / "i.raw", BLOCKS)
 
 
 def test_wrong_calls_end_in_one_sentence(kit: SharedKit, dfir_ebs: Any) -> None:

@@ -13,7 +13,8 @@ from ansible_collections.dfir.aws.plugins.filter import image
 
 BUDGET: dict[str, Any] = {
     "snapshot_id": "snap-0123456789abcdef0", "exact": True, "blocks": 2_000_000, "cost_usd": 6.0,
-    "bytes_to_fetch": 2_000_000 * 524_288, "fetch_seconds": 3600.0, "hole_hash_seconds": 7200.0,
+    "volume_bytes": 2048 << 30, "bytes_to_fetch": 2_000_000 * 524_288, "fetch_seconds": 3600.0,
+    "hole_hash_seconds": 7200.0,
 }  # fmt: skip
 
 
@@ -26,8 +27,7 @@ BUDGET: dict[str, Any] = {
     ({"max_hours": 0.5}, {}, "1.00 hours, more than the limit of 0.5 hours (dfir_aws_image_max_hours)"),
     ({}, {"max_hours": 1.0}, ""),
     ({"hashes": ["sha256"]}, {"max_hours": 2}, "3.00 hours, more than the limit of 2 hours (max_hours)"),
-    ({"recipients": ["age1x"]}, {}, "needs image_dest"),
-    ({"recipients": ["age1x"], "dest": "/x"}, {}, ""),
+    ({"recipients": ["age1x"]}, {}, ""),
 ])  # fmt: skip
 def test_what_is_above_the_lower_limit_is_refused(limits: dict[str, Any], own: dict[str, Any], said: str) -> None:
     request = {"max_cost_usd": None, "max_hours": None, **own}
@@ -35,6 +35,14 @@ def test_what_is_above_the_lower_limit_is_refused(limits: dict[str, Any], own: d
     assert said in found and bool(found) == bool(said)
     if "limit" in found:
         assert "nothing was created" in found
+
+
+def test_what_may_be_too_large_to_be_packed_in_a_bucket_is_refused_first() -> None:
+    large = BUDGET | {"blocks": 3_000_000}
+    said = image.image_refusal(large, {}, recipients=["age1x"])
+    assert "cannot be packed in the bucket, nothing was created" in said and "1227 GiB" in said
+    assert image.image_refusal(large, {}, recipients=["age1x"], dest="/evidence/i.raw") == ""
+    assert image.image_refusal(large, {}) == ""
 
 
 def test_a_limit_that_is_no_number_is_refused() -> None:
