@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _cancel)
     try:
         return int(options.run(options))
-    except Cancelled as error:
-        note(f"\n{error} What was got is kept: the same command goes on.")
+    except (Cancelled, KeyboardInterrupt):
+        note("\nThe run was cancelled. What was got is kept: the same command goes on.")
         return 130
     except BadInput as error:
         note(f"dfir_ebs: {error}")
@@ -70,7 +70,8 @@ def _module(name: str) -> ModuleType | None:
 
 
 def _cancel(number: int, _frame: Any) -> None:
-    raise Cancelled("The run was cancelled.")
+    # No `Cancelled`: boto3 takes every exception within a request for the network's, and asks again.
+    raise KeyboardInterrupt
 
 
 def connection_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import pyrage
 import pytest
+import urllib3
 import zstandard
 from ansible_collections.dfir.aws.plugins.module_utils.ebs import cli, errors, pack, pack_bucket, packed, s3_object
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.blocks import BLOCK_SIZE
@@ -35,13 +36,16 @@ from tests.unit.lab.ebs_kit import KEY, SECRET
 pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 CHECKOUT = Path(__file__).resolve().parents[3]
 NOISE = {index: random.Random(index).randbytes(BLOCK_SIZE) for index in (*range(5, 45), 1000, 2047)}
-PROGRAM = """
-import resource, sys
+PROGRAM = r"""
+import re, sys
+from pathlib import Path
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.cli import main
 code = main(sys.argv[1:])
-print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+# ru_maxrss would have the parent's in it.
+print("peak", int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) // 1024)
 sys.exit(code)
 """
 
@@ -331,6 +335,26 @@ def test_a_killed_run_leaves_nothing_under_the_final_name_and_the_next_one_makes
     assert f"packed          {stored.place}" in said and "as the record says" in said
     expect_image(tmp_path / "b", NOISE)
     assert cli.main([*arguments[:-2]]) == 2, "without a region"
+
+
+def test_a_signal_within_a_request_to_s3_ends_the_run_too(
+    stored: Stored, keys: Keys, typed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """boto3 takes an exception within a request for the network's, and would ask again."""
+    real, handlers = urllib3.HTTPConnectionPool.urlopen, [signal.getsignal(number) for number in SIGNALS]
+
+    def urlopen(pool: Any, method: str, url: str, *more: Any, **fields: Any) -> Any:
+        if "/segments/00000001.seg" in url:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(pool, method, url, *more, **fields)
+
+    monkeypatch.setattr(urllib3.HTTPConnectionPool, "urlopen", urlopen)
+    try:
+        assert cli.main(typed("pack", stored.source, "-r", keys.recipient)[3:]) == 130
+    finally:
+        for number, handler in zip(SIGNALS, handlers, strict=True):
+            signal.signal(number, handler)
+    nothing_left(stored)
 
 
 def test_memory_does_not_grow_with_the_image(
