@@ -125,10 +125,10 @@ def notes_and_samples_arrive_at_once(request: Request) -> None:
     assert code == 1 and "there is no file" in said
 
 
-@together(minutes=8)
+@together(minutes=13)
 def test_a_prolonged_session_outlives_its_deadline_and_its_controller(site: Site) -> None:
     """Until the moment that was asked for, not longer; and nobody who waits honours what malware could write."""
-    request = site.request(**EVIDENCE, time_limit_hours=0.11, max_hours=0.17, wait_for_results=True)
+    request = site.request(**EVIDENCE, time_limit_hours=0.15, max_hours=0.21, wait_for_results=True)
     play = request.start()
     play.wait(lambda: request.mails)
     assert [mail.subject.split()[1] for mail in request.mails] == ["ready:"], play.text[-3000:]
