@@ -191,9 +191,9 @@ def mail_recipients(request: Mapping[str, Any], others: Sequence[str] = ()) -> l
     return list(dict.fromkeys(str(address) for address in good))
 
 
-def mail_result(error: str, kind: str, subject: str) -> dict[str, Any]:
+def mail_result(error: str, kind: str, subject: str, text: str = "") -> dict[str, Any]:
     """What the role `notify` hands on."""
-    return {"kind": kind, "sent": not error, "error": error, "subject": subject}
+    return {"kind": kind, "sent": not error, "error": error, "subject": subject, "text": text}
 
 
 def findings_in_short(summary: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -120,6 +120,18 @@ def interrupted(error: Mapping[str, str], settled: Mapping[str, Any]) -> dict[st
             "next_step": AGAIN, "outcome": "failed", "terminate": False, "closed": False}
 
 
+def worsened(error: Mapping[str, str], settled: Mapping[str, Any], what: str = "Its record could not be written",
+             ) -> dict[str, Any]:
+    """How a request stands whose settlement itself met an obstacle: never well, and never closed.
+
+    What went wrong before stays what went wrong.
+    """
+    if settled.get("failed"):
+        reason = f"{settled['reason']} {what}: {error['message']}"
+        return {**settled, "reason": reason, "closed": False}
+    return interrupted({**error, "message": f"{what}: {error['message']}"}, settled)
+
+
 def _next_step(step: str, terminate: bool, launched: Mapping[str, Any], gone: bool) -> str:
     if gone:
         return ("The host is gone. Run the same request again to have what is left removed, and raise 'attempt' to "
@@ -212,8 +224,11 @@ def timed_steps(facts: Mapping[str, Any], since: str) -> list[dict[str, Any]]:
 
 
 def last_steps(before: Sequence[Mapping[str, Any]], settled: Mapping[str, Any], waited: Mapping[str, Any],
-               ) -> list[dict[str, Any]]:
-    """The steps of the settlement itself after those `before` it, and the step that failed with its reason."""
+               told: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The steps of the settlement itself after those `before` it, and the step that failed with its reason.
+
+    :param told: the mail that told of the failure, as role `notify` handed it on: its text is kept, sent or not.
+    """
     steps: list[dict[str, Any]] = []
     if waited.get("ended_at"):
         since = before[-1]["ended_at"] if before else waited["ended_at"]
@@ -223,7 +238,10 @@ def last_steps(before: Sequence[Mapping[str, Any]], settled: Mapping[str, Any], 
         steps.append({"name": "results", "started_at": since, "ended_at": waited["ended_at"], "details": details})
         steps.append({"name": "clean_up", "started_at": waited["ended_at"], "ended_at": _now(), "details": {}})
     if settled.get("failed"):
-        steps.append({"name": settled["step"], "outcome": "failed", "details": {"reason": settled["reason"]}})
+        told = told or {}
+        mail = {"mail_sent": bool(told["sent"]), "mail_error": str(told["error"]), "mail_subject": str(told["subject"]),
+                "mail_text": str(told["text"])} if told.get("text") else {}
+        steps.append({"name": settled["step"], "outcome": "failed", "details": {"reason": settled["reason"], **mail}})
     return steps
 
 
@@ -262,6 +280,6 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Names as playbooks use them, below `dfir.aws.`."""
-        named = (problem, settlement, follow_up, is_due, end_of, interrupted, outcome, removed, ended_now, timed_steps,
-                 last_steps, closing_words, seconds_until, retraction)
+        named = (problem, settlement, follow_up, is_due, end_of, interrupted, worsened, outcome, removed, ended_now,
+                 timed_steps, last_steps, closing_words, seconds_until, retraction)
         return {function.__name__: function for function in named}

@@ -24,6 +24,7 @@ from ansible_collections.dfir.aws.plugins.filter.settlement import (
     seconds_until,
     settlement,
     timed_steps,
+    worsened,
 )
 
 HOST = {"instance_id": "i-1", "address": "10.0.0.5", "deadline": "2026-11-21T00:00:00Z"}
@@ -264,3 +265,25 @@ def test_a_session_that_was_prolonged_is_due_after_its_new_end(extended: int | N
     look = {"outcome": "timeout", "extended_until": moment(extended) if extended else ""}
     assert is_due(look, moment(-120), 1500) is due
     assert not is_due({"outcome": "timeout", "extended_until": moment(-200)}, moment(60), 1500)
+
+
+def test_the_text_of_the_alert_is_kept_in_the_record_whether_it_was_sent_or_not() -> None:
+    settled = {"failed": True, "step": "snapshot", "reason": "No."}
+    for error in ("", "the server says 550"):
+        told = {"kind": "alert", "sent": not error, "error": error, "subject": "[INC-1] FAILED", "text": "WHY\n  No."}
+        [step] = last_steps([], settled, {}, told)
+        assert step["details"] == {"reason": "No.", "mail_sent": not error, "mail_error": error,
+                                   "mail_subject": "[INC-1] FAILED", "mail_text": "WHY\n  No."}
+    assert last_steps([], settled, {})[0]["details"] == {"reason": "No."}
+
+
+def test_a_record_that_cannot_be_written_is_a_failure_and_hides_none() -> None:
+    lost = problem({"msg": "The record could not be written: access denied"})
+    result = worsened(lost, GOOD)
+    assert result["failed"] and result["step"] == "settle" and "access denied" in result["reason"]
+    assert not result["closed"] and not result["terminate"]
+    before = {**settlement(*facts("toolbox")), "closed": True, "terminate": True}
+    result = worsened(lost, before)
+    assert result["step"] == "toolbox" and result["reason"].startswith(before["reason"]) and result["terminate"]
+    assert "access denied" in result["reason"] and not result["closed"]
+    assert "Its host could not be ended: " in worsened(lost, before, "Its host could not be ended")["reason"]
