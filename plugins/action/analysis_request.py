@@ -38,6 +38,7 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _supports_async = False
     _supports_check_mode = True
+    known = OPTIONS  # what is not for the AWS modules
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
@@ -79,15 +80,15 @@ class ActionModule(ActionBase):
         return {"request_spec": spec, "holder": holder(str(extra["awx_job_id"]) if on_platform else "")}
 
     def _options(self) -> dict[str, Any]:
-        given = {name: value for name, value in self._task.args.items() if name in OPTIONS}
-        checked = ArgumentSpecValidator(OPTIONS).validate(given)
+        given = {name: value for name, value in self._task.args.items() if name in self.known}
+        checked = ArgumentSpecValidator(self.known).validate(given)
         if checked.error_messages:
-            raise AnsibleActionFail("analysis_request: " + "; ".join(checked.error_messages))
+            raise AnsibleActionFail(f"{self._task.action}: " + "; ".join(checked.error_messages))
         return dict(checked.validated_parameters)
 
     def _caller(self, user: str, region: str, task_vars: dict[str, Any]) -> registry.Caller:
         """The AWS identity that this run works with, asked from AWS, and who stands behind it."""
-        arguments = {name: value for name, value in self._task.args.items() if name not in OPTIONS}
+        arguments = {name: value for name, value in self._task.args.items() if name not in self.known}
         if not any(arguments.get(name) for name in ("region", "aws_region", "ec2_region")):
             arguments["region"] = region
         answer = self._execute_module(

@@ -38,6 +38,7 @@ MADE_BY: dict[str, tuple[str, ...]] = {
                 ".clamav.json"),
     "yara": (".yara.json",), "clamav": (".clamav.json",), "ewf-tools": (), "boto3": (),
 }
+NOT_ENDED = "Its host could not be ended"
 # What aws_wait saw of an instance that will not come back.
 LOOKED_UP = re.compile(r"^(?:Task failed: )?The lookup plugin '[^']*' failed: ")  # how ansible-core begins
 DEAD_STATES = ("shutting-down", "terminated", "stopping", "stopped")
@@ -128,7 +129,10 @@ def worsened(error: Mapping[str, str], settled: Mapping[str, Any], what: str = "
     """
     if settled.get("failed"):
         reason = f"{settled['reason']} {what}: {error['message']}"
-        return {**settled, "reason": reason, "closed": False}
+        # What was to be done about the host, and told as done, was not done.
+        lives = ("The host still exists, and ends itself at its deadline. Remove it with the commands above, correct "
+                 "the cause and raise 'attempt'.") if what == NOT_ENDED else settled["next_step"]
+        return {**settled, "reason": reason, "closed": False, "next_step": lives}
     return interrupted({**error, "message": f"{what}: {error['message']}"}, settled)
 
 

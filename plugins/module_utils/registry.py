@@ -94,22 +94,28 @@ def decide(entries: Iterable[Mapping[str, Any]], values: Mapping[str, Any], call
     :param caller: who runs this.
     """
     uid = values["analyst_uid"]
+    entry = who(entries, uid, caller)
+    for name in ("aws_analysis_region", "aws_snapshot_region"):
+        if partition_of(values[name]) != caller.partition:
+            raise Refused(name, f"{name}: {values[name]} lies in the partition {partition_of(values[name])}, but this "
+                                f"run's AWS credentials belong to {caller.partition}.")
+    missing = _missing(entry.get("grants"), values, caller.account)
+    if missing:
+        # All that the nearest grant lacks, so that one correction is enough.
+        rights = "; ".join(f"{name}: '{uid}' has no right to {what} for this request" for name, what in missing)
+        raise Refused(missing[0][0], rights + ".")
+    return _checked(entry)
+
+
+def who(entries: Iterable[Mapping[str, Any]], uid: str, caller: Caller) -> Mapping[str, Any]:
+    """The entry of an analyst as whom the caller may act; `Refused` otherwise."""
     found = [entry for entry in entries if entry.get("uid") == uid]
     if len(found) > 1:
         raise RegistryError(f"The registry holds '{uid}' {len(found)} times: keep one entry.")
     # One sentence for "unknown" and for "not you": who else is in the registry is nobody's business.
     if not found or not _is_bound(found[0], caller):
         raise Refused("analyst_uid", f"analyst_uid: {_who(caller)} may not act as the analyst '{uid}'.")
-    for name in ("aws_analysis_region", "aws_snapshot_region"):
-        if partition_of(values[name]) != caller.partition:
-            raise Refused(name, f"{name}: {values[name]} lies in the partition {partition_of(values[name])}, but this "
-                                f"run's AWS credentials belong to {caller.partition}.")
-    missing = _missing(found[0].get("grants"), values, caller.account)
-    if missing:
-        # All that the nearest grant lacks, so that one correction is enough.
-        rights = "; ".join(f"{name}: '{uid}' has no right to {what} for this request" for name, what in missing)
-        raise Refused(missing[0][0], rights + ".")
-    return _checked(found[0])
+    return found[0]
 
 
 def partition_of(region: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from .registry import Refused
@@ -20,8 +20,8 @@ from .request_fields import NAMES, Problem
 # Roles read inputs and set facts that start with their names; so does the playbook, and the host's variables. A test
 # holds this list against the roles and playbooks that there are.
 ROLES = ("request", "plan", "snapshot", "analysis_host", "evidence", "toolbox", "analyst", "forensics", "notify",
-         "settle", "account_check", "image", "analyze_request", "check_account", "follow_requests", "image_snapshot",
-         "renew_artifact_urls")
+         "settle", "account_check", "image", "reaper", "analyze_request", "check_account", "follow_requests",
+         "image_snapshot", "renew_artifact_urls", "reap_resources", "close_request", "show_request")
 OWN = re.compile(rf"(?:{'|'.join(ROLES)})(?:_.*)?|__.*", re.DOTALL)
 PLATFORM = re.compile(r"(?:awx|tower)_.*", re.DOTALL)
 # A job that was launched so has a person, and the platform's awx_user_name wins over a supplied one. Any other job has
@@ -29,20 +29,23 @@ PLATFORM = re.compile(r"(?:awx|tower)_.*", re.DOTALL)
 LAUNCHED_BY_A_PERSON = frozenset({"manual", "relaunch"})
 
 
-def refused_names(extra: Mapping[str, Any], *, on_platform: bool) -> list[Problem]:
-    """Extra variables that a request must not bring along."""
+def refused_names(extra: Mapping[str, Any], *, on_platform: bool, names: Collection[str] = NAMES) -> list[Problem]:
+    """Extra variables that a request must not bring along.
+
+    :param names: the fields of what is asked for.
+    """
     problems = []
     for name in sorted(str(key) for key in extra):
-        if name in NAMES:
+        if name in names:
             continue
-        sentence = _why_refused(name, on_platform)
+        sentence = _why_refused(name, on_platform, names)
         if sentence:
             shown = name if re.fullmatch(r"\w{1,80}", name, re.ASCII) else "an extra variable"
             problems.append(Problem(shown, f"{shown} {sentence}"))
     return problems
 
 
-def _why_refused(name: str, on_platform: bool) -> str:
+def _why_refused(name: str, on_platform: bool, names: Collection[str]) -> str:
     if name.startswith("dfir_"):
         return "is an operator setting: it belongs into the inventory and must not come as an extra variable."
     if OWN.fullmatch(name):
@@ -51,7 +54,7 @@ def _why_refused(name: str, on_platform: bool) -> str:
         return "decides how hosts are reached: it belongs into the inventory and must not come as an extra variable."
     if PLATFORM.fullmatch(name) and not on_platform:
         return "is a name that only the automation platform gives, and this is not one of its jobs."
-    near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.88)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.88)
     return f"is not a field of a request; did you mean {near[0]}?" if near else ""
 
 

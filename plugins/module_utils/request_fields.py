@@ -142,18 +142,19 @@ NAMES: tuple[str, ...] = tuple(field.name for field in FIELDS)
 _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
 
-def check(raw: Mapping[str, Any], *, limits: Mapping[str, tuple[float, float]] | None = None
-          ) -> tuple[dict[str, Any], list[Problem]]:
+def check(raw: Mapping[str, Any], *, limits: Mapping[str, tuple[float, float]] | None = None,
+          fields: tuple[Field, ...] = FIELDS) -> tuple[dict[str, Any], list[Problem]]:
     """Check every field of a request as it arrived, unrendered.
 
     :param raw: variables by name. Names that are not in the table are not looked at.
+    :param fields: another table than that of a request to analyze.
     :param limits: other bounds for numbers, by field: an operator may narrow or widen them.
     :returns: the values (all fields, defaults filled in, plain types) and what is wrong. Values may be used only when
         nothing is wrong.
     """
     values: dict[str, Any] = {}
     problems: list[Problem] = []
-    for field in FIELDS:
+    for field in fields:
         least, most = (limits or {}).get(field.name, (field.least, field.most))
         field = field._replace(least=least, most=most)
         try:

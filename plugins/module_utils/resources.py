@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 import shlex
@@ -34,6 +35,8 @@ class Resource:
     name: str = ""
     request_id: str = ""
     expires: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    path: str = ""
     order: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,7 +44,8 @@ class Resource:
 
     def facts(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in (
-            "type", "id", "region", "state", "name", "request_id", "created", "expires", "goes_with", "remove_command")}
+            "type", "id", "region", "state", "name", "request_id", "created", "expires", "goes_with", "remove_command",
+            "tags", "path")}
 
 
 def tags_of(described: Mapping[str, Any]) -> dict[str, str]:
@@ -77,7 +81,7 @@ def find_ec2(ec2: Any, region: str, request_id: str | None) -> list[Resource]:
         found.append(Resource(
             kind, identifier, region, _command("ec2", command[0], "--region", region, *command[1:]),
             name=tags.get("Name", ""), request_id=tags.get(REQUEST_TAG, ""), expires=tags.get("dfir:expires", ""),
-            **more))
+            tags=tags, **more))
 
     for reservation in pages("describe_instances", "Reservations"):
         for instance in reservation["Instances"]:
@@ -110,34 +114,57 @@ def _holder(volume: Mapping[str, Any]) -> str:
     return holders[0] if holders else ""
 
 
-def find_iam(iam: Any, request_id: str | None, path: str) -> list[Resource]:
+def find_iam(iam: Any, request_id: str | None, path: str, *, tagged: bool = False) -> list[Resource]:
     """Instance profiles and roles below the path, of one request or of all. Their names carry the request.
 
     What has to be taken off first is listed by itself, so that there is one command for each.
+
+    :param tagged: ask for their tags, too, which AWS does not list: one more call for each.
     """
     found = []
     for profile in _listed(iam, "list_instance_profiles", "InstanceProfiles", path):
         name = profile["InstanceProfileName"]
         if _belongs(name, request_id):
-            for role in profile.get("Roles") or []:
-                found.append(_iam_resource("role-in-profile", name, {}, (
-                    "remove-role-from-instance-profile", "--instance-profile-name", name,
-                    "--role-name", role["RoleName"]), part=role["RoleName"]))
-            found.append(_iam_resource("instance-profile", name, profile, (
-                "delete-instance-profile", "--instance-profile-name", name)))
+            with gone_meanwhile():
+                tags = tags_of(iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]) if tagged else {}
+                for role in profile.get("Roles") or []:
+                    found.append(_iam_resource("role-in-profile", name, profile, (
+                        "remove-role-from-instance-profile", "--instance-profile-name", name,
+                        "--role-name", role["RoleName"]), part=role["RoleName"], tags=tags))
+                found.append(_iam_resource("instance-profile", name, profile, (
+                    "delete-instance-profile", "--instance-profile-name", name), tags=tags))
     for role in _listed(iam, "list_roles", "Roles", path):
         name = role["RoleName"]
         if _belongs(name, request_id):
-            for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
-                found.append(_iam_resource("role-policy", name, {}, (
-                    "delete-role-policy", "--role-name", name, "--policy-name", policy), part=policy))
-            found.append(_iam_resource("role", name, role, ("delete-role", "--role-name", name)))
+            with gone_meanwhile():
+                tags = tags_of(iam.get_role(RoleName=name)["Role"]) if tagged else {}
+                for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+                    found.append(_iam_resource("role-policy", name, role, (
+                        "delete-role-policy", "--role-name", name, "--policy-name", policy), part=policy, tags=tags))
+                found.append(_iam_resource("role", name, role, ("delete-role", "--role-name", name), tags=tags))
     return found
+
+
+@contextlib.contextmanager
+def gone_meanwhile() -> Iterator[None]:
+    """What was listed a moment ago may be gone by now: then it is not there, and that is no error."""
+    try:
+        yield
+    except Exception as error:
+        if not is_absent(error):
+            raise
+
+
+def is_absent(error: Exception) -> bool:
+    """Whether AWS says that there is no such thing (any more)."""
+    code = str((getattr(error, "response", None) or {}).get("Error", {}).get("Code", ""))
+    return code.endswith(".NotFound") or code == "NoSuchEntity"
 
 
 def _listed(iam: Any, operation: str, key: str, path: str) -> Iterable[dict[str, Any]]:
     for page in iam.get_paginator(operation).paginate(PathPrefix=path):
-        yield from page[key]
+        # Asked of AWS, and looked at again: what lies at another path is somebody else's, and not ours to ask about.
+        yield from (described for described in page[key] if described["Path"].startswith(path))
 
 
 def _belongs(name: str, request_id: str | None) -> bool:
@@ -146,8 +173,9 @@ def _belongs(name: str, request_id: str | None) -> bool:
 
 
 def _iam_resource(kind: str, name: str, described: Mapping[str, Any], command: tuple[str, ...],
-                  part: str = "") -> Resource:
+                  part: str = "", tags: Mapping[str, str] | None = None) -> Resource:
     match = NAME.fullmatch(name)
     return Resource(kind, f"{name}/{part}" if part else name, "global", _command("iam", *command), name=name,
                     created=_time(described.get("CreateDate")), request_id=match.group(1) if match else "",
-                    expires=tags_of(described).get("dfir:expires", ""))
+                    expires=dict(tags or {}).get("dfir:expires", ""), tags=dict(tags or {}),
+                    path=str(described.get("Path", "")))

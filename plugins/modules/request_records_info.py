@@ -24,6 +24,13 @@ options:
     type: str
     choices: [open, finished, all]
     default: open
+  request_ids:
+    description: Only the records of these requests, read one by one. By default all that O(within_days) covers.
+    type: list
+    elements: str
+  incident:
+    description: Only records of requests of this incident.
+    type: str
   within_days:
     description:
       - Only records that were changed within so many days. A request lives for three days at most, so older ones are
@@ -62,6 +69,11 @@ unreadable:
   returned: always
   type: list
   elements: str
+absent:
+  description: Those of O(request_ids) that have no record.
+  returned: always
+  type: list
+  elements: str
 holder:
   description: Who would hold a request's lease in this run, for O(dfir.aws.request_record#module:holder).
   returned: always
@@ -69,6 +81,7 @@ holder:
 """
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -102,22 +115,45 @@ def read(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
     return record if mine and key == f"{RECORDS}{record.get('request_id')}.json" else None
 
 
+def chosen(s3: Any, bucket: str, request_ids: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The records of these requests by key, and the requests that have none."""
+    found, absent = {}, []
+    for request_id in dict.fromkeys(request_ids):
+        key = f"{RECORDS}{request_id}.json"
+        try:
+            found[key] = read(s3, bucket, key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
+                raise
+            absent.append(request_id)
+    return found, absent
+
+
 def main() -> None:
     """Entry point."""
     module = AnsibleAWSModule(supports_check_mode=True, argument_spec={
         "bucket": {"type": "str", "required": True},
         "state": {"type": "str", "choices": ["open", "finished", "all"], "default": "open"},
+        "request_ids": {"type": "list", "elements": "str"},
+        "incident": {"type": "str"},
         "within_days": {"type": "float", "default": 30},
     })
-    bucket, state = module.params["bucket"], module.params["state"]
+    bucket, state, request_ids = module.params["bucket"], module.params["state"], module.params["request_ids"]
+    if not all(re.fullmatch(r"[0-9a-f]{16}", request_id) for request_id in request_ids or []):
+        module.fail_json(msg="Each of request_ids must be 16 lower-case hexadecimal digits.")
     since = datetime.now(timezone.utc) - timedelta(days=module.params["within_days"])
     s3 = module.client("s3")
+    absent: list[str] = []
     try:
-        found = {key: read(s3, bucket, key) for key in recent(s3, bucket, since)}
+        if request_ids is None:
+            found = {key: read(s3, bucket, key) for key in recent(s3, bucket, since)}
+        else:
+            found, absent = chosen(s3, bucket, request_ids)
     except (ClientError, BotoCoreError) as error:
         module.fail_json_aws(error, msg=f"Cannot list the records in s3://{bucket}/{RECORDS}")
-    records = [record for record in found.values() if record and state in ("all", record["state"])]
-    module.exit_json(changed=False, records=sorted(records, key=lambda record: record["created_at"]),
+    records = [record for record in found.values() if record and state in ("all", record["state"])
+               and module.params["incident"] in (None, record["request"].get("incident"))]
+    module.exit_json(changed=False, records=sorted(records, key=lambda record: record["created_at"]), absent=absent,
                      unreadable=sorted(key for key, record in found.items() if record is None))
 
 

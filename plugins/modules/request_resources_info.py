@@ -32,6 +32,15 @@ options:
     description: Path below which the roles and profiles of requests lie.
     type: str
     default: /dfir/
+  iam_tags:
+    description: Whether to ask for the tags of roles and profiles, too. AWS does not list them: one more call for each.
+    type: bool
+    default: false
+  partial:
+    description:
+      - Go on when a region, or IAM, cannot be listed, and say so in RV(unseen). By default that is a failure.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -87,6 +96,12 @@ resources:
     goes_with:
       description: The instance that takes it along when it terminates, or empty.
       type: str
+    tags:
+      description: Its tags. Those of roles and profiles only with O(iam_tags).
+      type: dict
+    path:
+      description: The path of a role or profile.
+      type: str
     remove_command:
       description: A command for the AWS CLI that removes it.
       type: str
@@ -100,6 +115,23 @@ remove_commands:
   type: list
   elements: str
   returned: always
+looked:
+  description: Where the look succeeded - regions, and C(global) for IAM.
+  type: list
+  elements: str
+  returned: always
+unseen:
+  description: Where it did not, with O(partial).
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    place:
+      description: The region, or C(global) for IAM.
+      type: str
+    reason:
+      description: What AWS said.
+      type: str
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
@@ -119,23 +151,29 @@ def main() -> None:
             "regions": {"type": "list", "elements": "str"},
             "iam": {"type": "bool", "default": True},
             "iam_path": {"type": "str", "default": "/dfir/"},
+            "iam_tags": {"type": "bool", "default": False},
+            "partial": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    request_id = module.params["request_id"] or None
-    regions = list(dict.fromkeys(module.params["regions"] or [module.region]))
-    resources = []
-    place = "IAM"
-    try:
-        for place in regions:
-            resources += find_ec2(module.client("ec2", region=place), place, request_id)
-        if module.params["iam"]:
-            place = "IAM"
-            resources += find_iam(module.client("iam"), request_id, module.params["iam_path"])
-    except (ClientError, BotoCoreError) as error:
-        module.fail_json_aws(error, msg=f"Cannot list what exists in {place}")
+    params = module.params
+    request_id = params["request_id"] or None
+    regions = list(dict.fromkeys(params["regions"] or [module.region]))
+    resources, looked, unseen = [], [], []
+    for place in regions + (["global"] if params["iam"] else []):
+        try:
+            if place == "global":
+                resources += find_iam(module.client("iam"), request_id, params["iam_path"], tagged=params["iam_tags"])
+            else:
+                resources += find_ec2(module.client("ec2", region=place), place, request_id)
+            looked.append(place)
+        except (ClientError, BotoCoreError) as error:
+            if not params["partial"]:
+                name = "IAM" if place == "global" else place
+                module.fail_json_aws(error, msg=f"Cannot list what exists in {name}")
+            unseen.append({"place": place, "reason": str(error)})
     facts = [resource.facts() for resource in sorted(resources, key=lambda item: item.order)]
-    module.exit_json(changed=False, resources=facts, count=len(facts),
+    module.exit_json(changed=False, resources=facts, count=len(facts), looked=looked, unseen=unseen,
                      remove_commands=[fact["remove_command"] for fact in facts])
 
 

@@ -286,4 +286,5 @@ def test_a_record_that_cannot_be_written_is_a_failure_and_hides_none() -> None:
     result = worsened(lost, before)
     assert result["step"] == "toolbox" and result["reason"].startswith(before["reason"]) and result["terminate"]
     assert "access denied" in result["reason"] and not result["closed"]
-    assert "Its host could not be ended: " in worsened(lost, before, "Its host could not be ended")["reason"]
+    result = worsened(lost, before, "Its host could not be ended")
+    assert "Its host could not be ended: " in result["reason"] and "still exists" in result["next_step"]

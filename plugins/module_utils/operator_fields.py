@@ -1,0 +1,70 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may be asked of requests that exist: which fields each wish has, and who may have it.
+
+The rights are those of a request: whoever may have a snapshot analyzed for an incident may see its record and end it.
+An operator is an entry of the registry with grants of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import registry
+from .request_fields import ANALYST, INCIDENT, Field, Problem, check
+
+_WHO = Field("analyst_uid", "text", "must be the uid of whoever asks, as in the registry.", ANALYST)
+_WHICH = Field("request_id", "text", "must be a request's id: 16 lower-case hexadecimal digits.", r"[0-9a-f]{16}")
+WISHES: dict[str, tuple[Field, ...]] = {
+    "show": (
+        _WHO,
+        _WHICH._replace(required=False),
+        Field("incident", "text", "must be an incident's name.", INCIDENT, required=False),
+    ),
+    "close": (
+        _WHO,
+        _WHICH,
+        Field("take_over", "boolean", "must be true or false.", allowed=("true", "false"), required=False,
+              default=False),
+    ),
+    "reap": (Field("remove_outlived", "boolean", "must be true or false.", allowed=("true", "false"), required=False,
+                   default=False),),
+}
+
+
+def names(wish: str) -> tuple[str, ...]:
+    """The names of a wish's fields."""
+    return tuple(field.name for field in WISHES[wish])
+
+
+def checked(wish: str, raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """Check the fields of a wish as they arrived, unrendered."""
+    values, problems = check(raw, fields=WISHES[wish])
+    if wish == "show" and not problems and (values["request_id"] is None) == (values["incident"] is None):
+        problems = [Problem("request_id", "request_id or incident says what to show: give one of them.")]
+    return values, problems
+
+
+def allowed(entries: Iterable[Mapping[str, Any]], uid: str, caller: registry.Caller,
+            records: Iterable[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], list[registry.Refused]]:
+    """Of these records those whose requests the analyst might have made, and why not the others."""
+    entries = list(entries)
+    seen, refusals = [], []
+    for record in records:
+        try:
+            for snapshot in record["request"]["snapshots"]:
+                registry.decide(entries, _values(record["request"], snapshot, uid), caller)
+            if record["request"]["account"] != caller.account:
+                raise registry.Refused("account", f"account: request {record['request_id']} is of another account.")
+        except registry.Refused as refusal:
+            refusals.append(refusal)
+        else:
+            seen.append(record)
+    return seen, refusals
+
+
+def _values(request: Mapping[str, Any], snapshot: Mapping[str, Any], uid: str) -> dict[str, Any]:
+    return {"analyst_uid": uid, "incident": request["incident"], "forensics_mode": request["mode"],
+            "aws_analysis_region": request["analysis_region"], "aws_snapshot_region": snapshot["region"]}
