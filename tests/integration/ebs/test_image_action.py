@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from ansible_collections.dfir.aws.plugins.module_utils import guard
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.manifest import Manifest
+from ansible_runner.interface import run
 
 from lab.aws.account import ADMIN
 from tests.unit.lab.aws_kit import REGION, Kit, Recorder
@@ -45,7 +46,8 @@ class Play:
     """One run of ansible-playbook, as a person or a platform starts it: in a process group of its own."""
 
     def __init__(
-        self, folder: Path, kit: Kit, snapshot: str, action: str = "dfir.aws.ebs_snapshot_image", **more: Any
+        self, folder: Path, kit: Kit, snapshot: str, action: str = "dfir.aws.ebs_snapshot_image", *,
+        start: bool = True, **more: Any
     ) -> None:
         self.dest, self.folder = folder / "i.raw", folder
         keys = {"access_key": ADMIN[1], "secret_key": ADMIN[2], "region": REGION, "endpoint_url": kit.endpoint}
@@ -54,15 +56,18 @@ class Play:
                  "tasks": [{action: task, "register": "made"}, {"debug": {"var": "made"}}]}]
         (folder / "play.yml").write_text(json.dumps(play))
         (folder / "ansible.cfg").write_text("[defaults]\n")
-        environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / "collections"), "ANSIBLE_NOCOLOR": "1",
-                       "ANSIBLE_CONFIG": str(folder / "ansible.cfg"), "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
-                       "ANSIBLE_ASYNC_DIR": str(folder / "async"), "ANSIBLE_REMOTE_TEMP": str(folder / "tmp")}
+        self.environment = {
+            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / "collections"), "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_CONFIG": str(folder / "ansible.cfg"), "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+            "ANSIBLE_ASYNC_DIR": str(folder / "async"), "ANSIBLE_REMOTE_TEMP": str(folder / "tmp")}  # fmt: skip
         self.output = folder / "output"
+        if not start:
+            return
         command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local",
                    "-e", f"ansible_python_interpreter={sys.executable}", str(folder / "play.yml")]
         with self.output.open("w") as file:
-            self.process = subprocess.Popen(command, env=environment, cwd=folder, stdout=file, stderr=file,
-                                            start_new_session=True)
+            self.process = subprocess.Popen(command, env={**os.environ, **self.environment}, cwd=folder,
+                                            stdout=file, stderr=file, start_new_session=True)
 
     def said(self) -> str:
         return self.output.read_text()
@@ -71,14 +76,18 @@ class Play:
         """Until the journal vouches for so many blocks."""
         until = time.monotonic() + 60
         while time.monotonic() < until and self.process.poll() is None:
-            try:
-                with Manifest(f"{self.dest}.manifest.partial", partial=True) as journal:
-                    if len(journal) >= count:
-                        return
-            except Exception:  # not there yet, or caught half-written
-                time.sleep(0.1)
-            time.sleep(0.1)
+            if self.blocks() >= count:
+                return
+            time.sleep(0.2)
         raise AssertionError(self.said())
+
+    def blocks(self) -> int:
+        """How many blocks the journal vouches for."""
+        try:
+            with Manifest(f"{self.dest}.manifest.partial", partial=True) as journal:
+                return len(journal)
+        except Exception:  # not there yet, or caught half-written
+            return 0
 
     def wait_for_all_to_end(self) -> None:
         """Ten seconds is what is promised on one machine."""
@@ -130,6 +139,35 @@ def test_p55_job_and_worker_are_gone_soon_after_ansible_playbook_and_the_next_ru
     with Manifest(f"{play.dest}.manifest") as manifest:
         assert manifest.check().blocks == 300
         assert manifest.done.sessions[-1]["kept"] >= 64, "what was there was not fetched again"
+
+
+def test_p55_a_cancel_of_ansible_runner_ends_job_and_worker_and_its_events_show_the_progress(
+    kit: Kit, snapshot: str, tmp_path: Path
+) -> None:
+    """As automation platforms run playbooks, and cancel them."""
+    lines: list[str] = []
+    play = Play(tmp_path, kit, snapshot, rate=15, start=False)
+
+    def event(data: dict[str, Any]) -> bool:
+        lines.extend(str(data.get("stdout", "")).splitlines())
+        return True
+
+    def cancel() -> bool:
+        return sum(f"{snapshot}: imaging " in line for line in lines) >= 3 and play.blocks() >= 64
+
+    (tmp_path / "runner").mkdir()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    result = run(
+        private_data_dir=str(tmp_path / "runner"), playbook=str(tmp_path / "play.yml"), inventory="localhost,",
+        cmdline=f"-c local -e ansible_python_interpreter={sys.executable}", envvars={**play.environment, "PATH": path},
+        quiet=True,
+        event_handler=event, cancel_callback=cancel, timeout=90,
+        settings={"pexpect_timeout": 1},
+    )  # fmt: skip
+    assert result.status == "canceled", (result.status, lines[-20:])
+    play.wait_for_all_to_end()
+    assert not play.dest.exists() and play.blocks() >= 64, "it can go on"
+    assert any(" %, " in line and " blocks, " in line for line in lines)
 
 
 # A worker on another machine: the process that waits means nothing there, so that the lease alone decides.
