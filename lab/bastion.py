@@ -32,7 +32,7 @@ def _user_data(config: LabConfig) -> str:
     return f"#cloud-config\nusers:\n  - name: jump\n    shell: /bin/sh\n    ssh_authorized_keys:\n{keys}\n"
 
 
-def _host_keys(ec2: Any, instance: str) -> list[str]:
+def host_keys(ec2: Any, instance: str) -> list[str]:
     """The host's keys, from its console."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
@@ -60,7 +60,7 @@ def up(config: LabConfig) -> str:
     folder = config.state / "bastion"
     folder.mkdir(exist_ok=True)
     (folder / "known_hosts").write_text(
-        "".join(f"{name} {key}\n" for key in _host_keys(ec2, instance["InstanceId"]) for name in PEOPLE))
+        "".join(f"{name} {key}\n" for key in host_keys(ec2, instance["InstanceId"]) for name in PEOPLE))
     (folder / "config").write_text("".join(_entry(config, name, person, address) for name, person in PEOPLE.items()))
     (folder / "address").write_text(address)
     return address

@@ -91,10 +91,11 @@ def _build(settings: LabConfig) -> None:
     from lab.content.cache import BuildError
     from lab.content.host_image import ensure_host_image, ensure_packages
     from lab.content.toolbox import ensure_toolbox_image
+    from lab.content.wheels import ensure_wheels
 
     parts: tuple[tuple[str, Callable[[Path], object]], ...] = (
         ("the hosts' Debian image", ensure_host_image), ("the package source", ensure_packages),
-        ("the toolbox image", ensure_toolbox_image))
+        ("the wheels", ensure_wheels), ("the toolbox image", ensure_toolbox_image))
     try:
         for what, ensure in parts:
             start = time.monotonic()

@@ -80,6 +80,7 @@ class Service:
         # Imported here: a lab without hosts runs without root and without what hosts need.
         from lab.content.host_image import ensure_packages
         from lab.content.servers import PackageServer, RegistryServer
+        from lab.content.wheels import ensure_wheels
         from lab.hosts import Hosts
         from lab.imds import ImdsServer
         from lab.network import Network
@@ -94,7 +95,7 @@ class Service:
         metadata = ImdsServer(self.aws.metadata)
         metadata.start(network.listen(config.METADATA_IP, 80))
         self._ends.append(("metadata", metadata.close))
-        packages = PackageServer(ensure_packages(settings.cache))
+        packages = PackageServer(ensure_packages(settings.cache), ensure_wheels(settings.cache))
         packages.start(network.listen(config.SERVICE_IP, config.PACKAGES_PORT))
         self._ends.append(("packages", packages.close))
         self.registry = RegistryServer()

@@ -10,7 +10,7 @@ import sys
 import time
 
 from lab import config
-from lab.content import container_base, host_image, toolbox
+from lab.content import container_base, host_image, toolbox, wheels
 from lab.content.cache import BuildError
 
 BUILDERS = {
@@ -18,6 +18,7 @@ BUILDERS = {
     "host-image": host_image.ensure_host_image,
     "packages": host_image.ensure_packages,
     "toolbox-image": toolbox.ensure_toolbox_image,
+    "wheels": wheels.ensure_wheels,
 }
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from lab.content.cache import BuildError, hold
 from lab.http_small import SmallHandler, SmallServer
@@ -60,18 +60,29 @@ class FileHandler(SmallHandler):
 
 
 class PackageServer(SmallServer):
-    """Serves a flat package source: `deb [trusted=yes] http://198.51.100.1:8080/debian ./`."""
+    """Serves a flat package source, `deb [trusted=yes] http://198.51.100.1:8080/debian ./`, and a folder of wheels,
+    `pip install --no-index --find-links http://198.51.100.1:8080/wheels/`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, debian: Path, wheels: Path | None = None) -> None:
         class Handler(FileHandler):
             def respond(self, path: str) -> None:
-                name = unquote(path).removeprefix("/debian/").removeprefix("./")
-                if not path.startswith("/debian/") or "/" in name:
+                place, _, name = unquote(path).removeprefix("/").partition("/")
+                folder, name = {"debian": debian, "wheels": wheels}.get(place), name.removeprefix("./")
+                if folder is None or "/" in name:
                     self.send_text(404, "not found\n")
+                elif place == "wheels" and not name:
+                    self.send_text(200, _links(folder), "text/html")
                 else:
                     self.send_file(folder / name, "application/octet-stream")
 
         super().__init__(Handler)
+
+
+def _links(folder: Path) -> str:
+    """A page with a link to each wheel, as pip's `--find-links` reads it."""
+    names = sorted(path.name for path in folder.glob("*.whl"))
+    lines = "".join(f'<a href="{quote(name)}">{name}</a><br>\n' for name in names)
+    return f"<!DOCTYPE html>\n<html><body>\n{lines}</body></html>\n"
 
 
 class RegistryServer(SmallServer):
