@@ -17,7 +17,13 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.dfir.aws.plugins.module_utils import registry, request_door, request_fields, request_spec
+from ansible_collections.dfir.aws.plugins.module_utils import (
+    registry,
+    request_door,
+    request_fields,
+    request_several,
+    request_spec,
+)
 from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -29,6 +35,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "time_limit_maximum": {"type": "float", "default": 72},
     "service_principal": {"type": "str", "default": ""},
     "trust_workflow_user": {"type": "bool", "default": False},
+    "several": {"type": "bool", "default": False},
 }
 
 
@@ -58,7 +65,10 @@ class ActionModule(ActionBase):
         options = self._options() if not problems else {}
         if not problems:
             limits = {"time_limit_hours": (options["time_limit_minimum"], options["time_limit_maximum"])}
-            values, problems = request_fields.check(task_vars, limits=limits)
+            if options["several"]:
+                values, snapshots, problems = request_several.check(task_vars, limits=limits)
+            else:
+                values, problems = request_fields.check(task_vars, limits=limits)
         if problems:
             return {
                 "failed": True,
@@ -77,6 +87,8 @@ class ActionModule(ActionBase):
         spec = request_spec.build(
             values, analyst, caller, bucket=options["artifact_bucket"], now=datetime.now(timezone.utc)
         )
+        if options["several"]:
+            spec = request_several.widen(spec, values, snapshots)
         return {"request_spec": spec, "holder": holder(str(extra["awx_job_id"]) if on_platform else "")}
 
     def _options(self) -> dict[str, Any]:

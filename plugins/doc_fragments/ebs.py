@@ -44,3 +44,33 @@ notes:
   - When ansible-playbook ends, for whatever reason, the work ends too, within 10 seconds where it runs on the same
     machine, else within 60.
 """
+
+    CLAIM = r"""
+options:
+  claim:
+    description:
+      - The claim under which a host works, see M(dfir.aws.ebs_image_claim). It is kept from running out while the
+        module works, which ends when somebody else has taken it over. Needs C(s3:GetObject) and C(s3:PutObject) on
+        C(claims/*).
+    type: dict
+    suboptions:
+      bucket:
+        description: The bucket with the claims.
+        type: str
+        required: true
+      region:
+        description: Its region, where it is not O(region).
+        type: str
+      incident:
+        description: The incident.
+        type: str
+        required: true
+      snapshot_id:
+        description: The snapshot.
+        type: str
+        required: true
+      holder:
+        description: Who holds the claim.
+        type: str
+        required: true
+"""

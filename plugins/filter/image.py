@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -84,10 +85,56 @@ def image_result(made: Mapping[str, Any], budget: Mapping[str, Any], verified: M
     }
 
 
+def images_summary(claims: Sequence[Mapping[str, Any]], problems: Sequence[str] = ()) -> dict[str, Any]:
+    """How the images of a request stand, by the claims on its snapshots."""
+    done = [{"snapshot_id": claim["snapshot_id"], "host": str(claim["holder"]).partition("@")[0], **claim["image"]}
+            for claim in claims if claim["state"] == "done"]
+    missing = [f"{claim['snapshot_id']}: {_state(claim)}" for claim in claims if claim["state"] != "done"]
+    made = [f"{image['snapshot_id']}: made on {image['host']}" for image in done]
+    why = " ".join([*missing, *problems])
+    reason = f"{len(missing)} of {len(claims)} images are not made. {why}" if missing else ""
+    return {
+        "complete": not missing,
+        "done": done,
+        "lines": [*made, *missing, *problems],
+        "reason": reason,
+        "cost_usd": sum(image["budget"]["cost_usd"] for image in done),
+        "get_calls": sum(image["budget"]["get_calls"] for image in done),
+    }
+
+
+def _state(claim: Mapping[str, Any]) -> str:
+    host = str(claim["holder"]).partition("@")[0]
+    if claim["state"] == "held":
+        return f"held by {host}, which works on it or has died."
+    if claim["failures"]:
+        last = claim["failures"][-1]
+        return f"{str(last['holder']).partition('@')[0]} could not make it: {last['reason']}"
+    return f"given back by {host}." if claim["holder"] else "nobody has begun with it."
+
+
+def host_problems(facts: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
+    """What the hosts of a play remember of what went wrong, a sentence each."""
+    found = [(host, facts[host].get(name)) for host in sorted(facts)]
+    return [f"{host}: {problem['task']}: {problem['message']}" for host, problem in found if problem]
+
+
+def imaging_host_result(info: Mapping[str, Any], venv: str) -> dict[str, Any]:
+    """What the role imaging_host hands on."""
+    return {"python": f"{venv}/bin/python", "role": info.get("role", ""), "packages": dict(info.get("packages") or {})}
+
+
+def pip_source(wheels: str, index_url: str = "", trusted_hosts: Sequence[str] = ()) -> str:
+    """Options that tell pip where packages come from."""
+    words = ["--no-index", "--find-links", wheels] if wheels else ["--index-url", index_url] if index_url else []
+    return shlex.join([*words, *(word for host in trusted_hosts for word in ("--trusted-host", host))])
+
+
 class FilterModule:
     """Filters of the role image."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Their names."""
         return {"image_refusal": image_refusal, "image_plan": image_plan, "image_record": image_record,
-                "image_result": image_result}
+                "image_result": image_result, "images_summary": images_summary, "host_problems": host_problems,
+                "imaging_host_result": imaging_host_result, "pip_source": pip_source}

@@ -78,6 +78,12 @@ def bucket_client(module: Any, region: str | None = None) -> Any:
     return module.client("s3", config=s3_config(endpoint), **more)
 
 
+def hold_claim(module: Any, work: Work) -> None:
+    """Keep the claim from running out that the module was given, if it was."""
+    if module.params["claim"] and not module.check_mode:
+        work.hold(bucket_client(module, module.params["claim"]["region"]))
+
+
 def manifest_home(*parts: str) -> Path:
     """Where a manifest goes that has no image beside it: a folder of the user's own. `parts`: what tells its image from
     all others."""

@@ -28,7 +28,7 @@ NUMBER = r"[0-9]{1,3}(?:\.[0-9]{1,3})?"
 MONEY = r"[0-9]{1,6}(?:\.[0-9]{1,2})?"
 
 # The bucket's own folders beside the incidents: an incident of such a name would write among records or tools.
-RESERVED_INCIDENTS = frozenset({"requests", "toolbox"})
+RESERVED_INCIDENTS = frozenset({"requests", "toolbox", "claims"})
 
 # No NVMe disks: the evidence could not be found by its volume id (`/dev/disk/by-id/nvme-...`).
 XEN_FAMILIES = frozenset(
@@ -65,7 +65,7 @@ FIELDS: tuple[Field, ...] = (
         "incident",
         "text",
         "must be the incident's name: letters, digits, '-', '_' and single '.', at most 64 characters, "
-        "starting with a letter or digit ('requests' and 'toolbox' are taken).",
+        "starting with a letter or digit ('requests', 'toolbox' and 'claims' are taken).",
         INCIDENT,
     ),
     Field(

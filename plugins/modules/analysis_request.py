@@ -68,6 +68,12 @@ options:
         set this when no workflow that runs requests has a schedule or a webhook.
     type: bool
     default: false
+  several:
+    description:
+      - Let C(aws_snapshot_id) name several snapshots, as a list or with commas between them, up to 500. For tasks that
+        take them all.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules

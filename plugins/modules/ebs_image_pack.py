@@ -60,6 +60,7 @@ options:
     default: ""
 extends_documentation_fragment:
   - dfir.aws.ebs.worker
+  - dfir.aws.ebs.claim
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
@@ -136,8 +137,8 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs.pack import pack, pac
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.pack_bucket import default_place, pack_segments
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.packed import PackedObject
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.sources import open_segments
-from ansible_collections.dfir.aws.plugins.module_utils.ebs_module import bucket_client
-from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import WORKER_SPEC, Work
+from ansible_collections.dfir.aws.plugins.module_utils.ebs_module import bucket_client, hold_claim
+from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import CLAIM_SPEC, WORKER_SPEC, Work
 
 
 def in_bucket(module: Any, work: Work, common: dict[str, Any]) -> dict[str, Any]:
@@ -178,9 +179,11 @@ def main() -> None:
             "manifest": {"type": "path"},
             "bucket_region": {"type": "str"},
             "bucket_kms_key": {"type": "str", "default": "", "no_log": False},
+            **CLAIM_SPEC,
             **WORKER_SPEC,
         })
     work, given = Work(module), module.params
+    hold_claim(module, work)
     common = {name: given[name] for name in ("recipients", "passphrase", "compression", "level")}
     common |= {"stop": work.stop, "tell": work.tell}
 

@@ -41,6 +41,7 @@ options:
 extends_documentation_fragment:
   - dfir.aws.ebs
   - dfir.aws.ebs.worker
+  - dfir.aws.ebs.claim
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
@@ -128,8 +129,13 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs.verify import (
     verify_image,
     verify_segments,
 )
-from ansible_collections.dfir.aws.plugins.module_utils.ebs_module import AWS_SPEC, bucket_client, engine_client
-from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import WORKER_SPEC, Work
+from ansible_collections.dfir.aws.plugins.module_utils.ebs_module import (
+    AWS_SPEC,
+    bucket_client,
+    engine_client,
+    hold_claim,
+)
+from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import CLAIM_SPEC, WORKER_SPEC, Work
 
 
 def stored(module: Any, work: Work, folder: Path) -> tuple[Path, Verification]:
@@ -173,6 +179,7 @@ def main() -> None:
         "against_aws": {"type": "bool", "default": False},
         "sample": {"type": "int"},
         **AWS_SPEC,
+        **CLAIM_SPEC,
         **WORKER_SPEC,
     })
     work, given = Work(module), module.params
@@ -180,6 +187,7 @@ def main() -> None:
     if packed and (given["manifest"] or given["against_aws"]):
         module.fail_json(msg="A packed image is held against the record beside it: leave out manifest and against_aws.")
     client = engine_client(module, work) if given["against_aws"] else None
+    hold_claim(module, work)
 
     def verify() -> dict[str, Any]:
         with tempfile.TemporaryDirectory(dir=module.tmpdir) as folder:

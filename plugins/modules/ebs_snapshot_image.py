@@ -66,6 +66,7 @@ options:
 extends_documentation_fragment:
   - dfir.aws.ebs
   - dfir.aws.ebs.worker
+  - dfir.aws.ebs.claim
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
@@ -166,9 +167,10 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs_module import (
     AWS_SPEC,
     bucket_client,
     engine_client,
+    hold_claim,
     manifest_home,
 )
-from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import WORKER_SPEC, Work
+from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import CLAIM_SPEC, WORKER_SPEC, Work
 
 
 def wish(module: Any) -> ImageRequest:
@@ -234,10 +236,12 @@ def main() -> None:
         "connections": {"type": "int", "default": 16},
         "describe": {"type": "bool", "default": True},
         **AWS_SPEC,
+        **CLAIM_SPEC,
         **WORKER_SPEC,
     })
     work = Work(module)
     client = engine_client(module, work)
+    hold_claim(module, work)
 
     def image() -> dict[str, Any]:
         if module.params["bucket"] and not module.params["case"]:

@@ -17,5 +17,14 @@ def holder(job: str) -> str:
     """The platform's job, or else this run of ansible-playbook."""
     if job:
         return f"awx-job-{job}"
+    return holder_of_process(socket.gethostname(), _playbook(), uuid.uuid4())
+
+
+def run_of_process() -> str:
+    """This run of ansible-playbook, the same in all its actions and never again: by start time and kernel."""
+    return holder_of_process(socket.gethostname(), _playbook(), "run")
+
+
+def _playbook() -> int:
     parent = multiprocessing.parent_process()  # actions run in a forked worker
-    return holder_of_process(socket.gethostname(), parent.pid or os.getpid() if parent else os.getpid(), uuid.uuid4())
+    return parent.pid or os.getpid() if parent else os.getpid()

@@ -57,3 +57,39 @@ def test_a_record_belongs_to_the_run_that_made_the_image() -> None:
     assert image.image_record(made, "/i.raw") == "/i.raw.verification-20261121T100000Z.json"
     made["image"]["session"] = {}
     assert image.image_record(made) == ""
+
+
+def claim(snapshot: str, state: str, **more: Any) -> dict[str, Any]:
+    made = {"size": 1, "blocks": 2, "places": [f"s3://b/INC-1/{snapshot}/image/"], "linear_sha256": "aa", "sha256": "",
+            "budget": {"cost_usd": 0.5, "get_calls": 10}}
+    return {"snapshot_id": snapshot, "state": state, "holder": "imaging-1@x:1", "failures": [],
+            "image": made if state == "done" else None, **more}
+
+
+def test_images_are_complete_only_when_every_claim_is_done() -> None:
+    done = image.images_summary([claim("snap-1", "done"), claim("snap-2", "done", holder="imaging-2@y:1")])
+    assert done["complete"] and done["reason"] == "" and done["cost_usd"] == 1.0 and done["get_calls"] == 20
+    assert [(made["snapshot_id"], made["host"]) for made in done["done"]] == [("snap-1", "imaging-1"),
+                                                                            ("snap-2", "imaging-2")]
+    failures = [{"holder": "imaging-3@z", "reason": "no such snapshot."}]
+    rest = [claim("snap-3", "open", failures=failures), claim("snap-4", "held"), claim("snap-5", "open", holder=None)]
+    some = image.images_summary([claim("snap-1", "done"), *rest], ["imaging-9: Connect: it is gone."])
+    assert not some["complete"] and some["reason"] == (
+        "3 of 4 images are not made. snap-3: imaging-3 could not make it: no such snapshot. snap-4: held by imaging-1, "
+        "which works on it or has died. snap-5: nobody has begun with it. imaging-9: Connect: it is gone.")
+    assert some["lines"][0] == "snap-1: made on imaging-1"
+
+
+def test_hosts_that_remember_a_problem_are_named() -> None:
+    facts = {"b": {"p": {"task": "T", "message": "M."}}, "a": {}, "c": {"p": {"task": "U", "message": "N."}}}
+    assert image.host_problems(facts, "p") == ["b: T: M.", "c: U: N."]
+
+
+@pytest.mark.parametrize(("given", "words"), [
+    (("",), ""),
+    (("/srv/my wheels",), "--no-index --find-links '/srv/my wheels'"),
+    (("", "https://pypi.example.org/simple"), "--index-url https://pypi.example.org/simple"),
+    (("http://h/w/", "https://ignored", ["h"]), "--no-index --find-links http://h/w/ --trusted-host h"),
+])  # fmt: skip
+def test_pip_is_told_one_source(given: tuple[Any, ...], words: str) -> None:
+    assert image.pip_source(*given) == words
