@@ -25,7 +25,7 @@ Module = Callable[..., dict[str, Any]]
 FOUND = {"how": "itself", "id": "snap-1", "volume_gib": 8, "full_bytes": None, "source_id": "snap-1",
          "source_region": REGION}
 REQUEST = {"request_id": "0" * 16, "analysis_region": REGION, "mode": "automatic"}
-HOST = plan.Host("m6i.large", 2, 8192, 8, 38, 4)
+HOST = plan.Host("m6i.large", 2, 8192, 8, 38, 4, 4)
 
 
 @pytest.fixture
