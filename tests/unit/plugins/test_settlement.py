@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.dfir.aws.plugins.filter.settlement import (
     STEPS,
     closing_words,
@@ -27,6 +29,7 @@ from ansible_collections.dfir.aws.plugins.filter.settlement import (
     worsened,
 )
 
+ROLE = Path(__file__).resolve().parents[3] / "roles" / "settle"
 HOST = {"instance_id": "i-1", "address": "10.0.0.5", "deadline": "2026-11-21T00:00:00Z"}
 GOOD = settlement({"plan_result": {"a": 1}, "snapshot_result": {"id": "snap-1"}, "analysis_host_result": HOST}, {
     "analysis_host_reach_result": {"reached": True}, "evidence_result": {"a": 1}, "toolbox_result": {"a": 1},
@@ -288,3 +291,11 @@ def test_a_record_that_cannot_be_written_is_a_failure_and_hides_none() -> None:
     assert "access denied" in result["reason"] and not result["closed"]
     result = worsened(lost, before, "Its host could not be ended")
     assert "Its host could not be ended: " in result["reason"] and "still exists" in result["next_step"]
+
+
+def test_the_end_of_a_request_is_told_whatever_it_is() -> None:
+    """Each task of a block asks the block's condition anew: one on what the block itself sets skips the mail."""
+    tasks = yaml.safe_load((ROLE / "tasks" / "main.yml").read_text(encoding="utf-8"))
+    [block] = [task for task in tasks if task["name"] == "Bring a request that went well to its end"]
+    assert "settle_result" not in block["when"]
+    assert any("collect.yml" in str(task) for task in block["block"])
