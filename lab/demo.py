@@ -114,7 +114,7 @@ def check_mails(mails: list[Mail], record: dict[str, Any], marker: dict[str, Any
         if request["analyst"]["email"] not in recipients:
             raise Wrong(f"the '{state}' mail went to {recipients} and not to the analyst")
     host = step(record, "analysis_host")
-    for fact in (host["instance_id"], host["private_ip"], host["volume_id"], *host["host_fingerprints"]):
+    for fact in (host["instance_id"], host["private_ip"], host["volumes"][0]["volume_id"], *host["host_fingerprints"]):
         if fact not in by_state["ready"][0].text:
             raise Wrong(f"the ready mail does not say {fact}")
     place = f"s3://{request['artifact_bucket']}/{request['artifact_prefix']}"

@@ -147,8 +147,28 @@ def analysis_host_outline(looked: Mapping[str, Any], hours: float, scratch: int,
     }
 
 
+def attached_volumes(created: Sequence[Mapping[str, Any]], attached: Sequence[Mapping[str, Any]],
+                     ) -> list[dict[str, Any]]:
+    """The volumes of a host, each with what it was made from and how it is attached.
+
+    :param created: the results of M(dfir.aws.ec2_snapshot_volume) in a loop over snapshots.
+    :param attached: the results of M(dfir.aws.ec2_volume_attachment) in loops over volumes; what is said later counts.
+    """
+    states = {str(item["volume_id"]): item for item in attached if item.get("volume_id")}
+    volumes = []
+    for result in created:
+        source, state = result["item"], states.get(str(result["volume_id"]))
+        if state is not None:
+            volumes.append({
+                "volume_id": str(result["volume_id"]), "device_name": str(state.get("device_name", "")),
+                "delete_on_termination": bool(state.get("delete_on_termination")),
+                "snapshot_id": str(source.get("id") or source.get("snapshot_id")),
+                "source_id": str(source.get("source_id", ""))})
+    return volumes
+
+
 def analysis_host_result(instance: Mapping[str, Any], choice: Mapping[str, Any],
-                         attachment: Mapping[str, Any] | None = None, console: Mapping[str, Any] | None = None, *,
+                         volumes: Sequence[Mapping[str, Any]] = (), console: Mapping[str, Any] | None = None, *,
                          name: str = "", user: str = "", expires: str = "", deadline: str = "", hours: float = 0,
                          group: str = "", public: bool = False) -> dict[str, Any]:
     """What role `analysis_host` hands on. `instance` is as DescribeInstances spells it, `choice` says what was found.
@@ -158,7 +178,7 @@ def analysis_host_result(instance: Mapping[str, Any], choice: Mapping[str, Any],
     A host that has ended already is handed on as `ended`, with nothing but its id.
     """
     ended = list(choice.get("ended") or []) if not instance else []
-    attachment, console = attachment or {}, console or {}
+    console = console or {}
     private, outer = str(instance.get("PrivateIpAddress", "")), str(instance.get("PublicIpAddress") or "")
     address = outer if public and outer else private
     return {
@@ -167,7 +187,7 @@ def analysis_host_result(instance: Mapping[str, Any], choice: Mapping[str, Any],
         "availability_zone": str((instance.get("Placement") or {}).get("AvailabilityZone", "")),
         "image_id": str(instance.get("ImageId", "")), "instance_type": str(instance.get("InstanceType", "")),
         "security_group_id": group, "role_name": name, "profile_name": name,
-        "volume_id": str(attachment.get("volume_id", "")), "device_name": str(attachment.get("device_name", "")),
+        "volumes": [dict(volume) for volume in volumes],
         "scratch_volume_id": scratch_volume_id(instance),
         "host_fingerprints": list(console.get("fingerprints") or []),
         "known_hosts": known_hosts(console.get("host_keys") or [], address),
@@ -188,6 +208,7 @@ class FilterModule:
             "subnet_refusal": subnet_refusal,
             "choose_instance": choose_instance,
             "known_hosts": known_hosts,
+            "attached_volumes": attached_volumes,
             "analysis_host_outline": analysis_host_outline,
             "analysis_host_result": analysis_host_result,
         }

@@ -16,7 +16,7 @@ from ansible_collections.dfir.aws.plugins.module_utils import plan, prices
 def request_plan(request: Mapping[str, Any], found: Mapping[str, Any], host: Mapping[str, Any],
                  tables: Sequence[Mapping[str, Any]], max_cost_usd: Any = None, keep_hours: float = 168,
                  setup_minutes: float = 30, minutes_per_gib: float = 1) -> dict[str, Any]:
-    """The plan, from the request, the snapshot that was found, and the host as it would be launched."""
+    """The plan, from the request, the snapshots that were found, and the host as it would be launched."""
     made = plan.Host(str(host["instance_type"]), int(host["vcpus"]), int(host["memory_mib"]), int(host["root_gib"]),
                      int(host["scratch_gib"]), float(host["hours"]),
                      float(host.get("longest_hours") or host["hours"]))

@@ -17,7 +17,7 @@ from ansible_collections.dfir.aws.plugins.module_utils.record import is_gone, is
 STEPS = {
     "plan": "plan_result", "snapshot": "snapshot_result", "analysis_host": "analysis_host_result",
     "connection": "analysis_host_reach_result", "toolbox": "toolbox_result", "evidence": "evidence_result",
-    "analyst_access": "analyst_access_result",
+    "journal": "evidence_journal_result", "analyst_access": "analyst_access_result",
     "forensics": "forensics_result",
 }
 # A plan begins with a look at the snapshot: without that look it is the snapshot that is wrong.
@@ -140,6 +140,8 @@ def _next_step(step: str, terminate: bool, launched: Mapping[str, Any], gone: bo
     if gone:
         return ("The host is gone. Run the same request again to have what is left removed, and raise 'attempt' to "
                 "analyze the snapshot once more.")
+    if step == "journal":
+        return f"{AGAIN} With 'journal: ignore' it goes on without a second volume."
     if terminate:
         return "The host has been ended, since its tools do not work. Correct the cause and raise 'attempt'."
     if step == "connection":
@@ -253,6 +255,8 @@ def closing_words(request: Mapping[str, Any], settled: Mapping[str, Any], waited
                   host: Mapping[str, Any]) -> list[str]:
     """What the job says last of a request that went well: how it stands, and where to look."""
     place = f"s3://{request['artifact_bucket']}/{request['artifact_prefix']}"
+    if len(request.get("snapshots") or []) > 1:
+        place += ", artifacts of each volume in the folder of its snapshot"
     if not settled.get("closed"):
         return [f"Request {request['request_id']}: the host {host.get('instance_id')} is at work until "
                 f"{host.get('deadline')} at the latest. The ready mail says how to connect.",

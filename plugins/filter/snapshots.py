@@ -74,6 +74,84 @@ def choose_snapshot(found: Sequence[Snapshot], copies: Sequence[Snapshot], snaps
             "pending": chosen is not None and chosen.get("state") == "pending"}
 
 
+def choose_snapshots(sources: Sequence[Mapping[str, str]], found: Sequence[Mapping[str, Any]],
+                     copies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`choose_snapshot` for each of several.
+
+    :param sources: the snapshots of a request, with `id` and `region`.
+    :param found: what the analysis region has under each id.
+    :param copies: what it has under the tags of copies of each. Both are results of loops over `sources`.
+    """
+    return [{**choose_snapshot(there.get("snapshots") or [], copied.get("snapshots") or [], source["id"],
+                               source["region"]),
+             "source_id": str(source["id"]), "source_region": str(source["region"]), "started": "", "surplus": "",
+             "waiting": ""}
+            for source, there, copied in zip(sources, found, copies, strict=True)]
+
+
+def _source_of(choice: Mapping[str, Any], looked: Sequence[Mapping[str, Any]]) -> list[Snapshot] | None:
+    """What a loop over choices saw of the source of one of them; None where it did not look."""
+    for result in looked:
+        if "snapshots" in result and result["item"]["source_id"] == choice["source_id"]:
+            return list(result["snapshots"])
+    return None
+
+
+def snapshot_refusals(choices: Sequence[Mapping[str, Any]], looked: Sequence[Mapping[str, Any]]) -> str:
+    """Why snapshots cannot be used, a sentence each, or an empty string.
+
+    :param looked: what the source regions have of those that are to be copied: results of a loop over choices.
+    """
+    sentences = []
+    for choice in choices:
+        source = _source_of(choice, looked)
+        seen = ([choice["snapshot"]] if choice["snapshot"] else []) if source is None else source
+        sentences.append(snapshot_refusal(seen, choice["source_id"], choice["source_region"]))
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def snapshot_find_results(choices: Sequence[Mapping[str, Any]], looked: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What there is of each snapshot, and how large all volumes are together."""
+    each = [snapshot_find_result(choice, _source_of(choice, looked) or [], choice["source_id"], choice["source_region"])
+            for choice in choices]
+    return {"snapshots": each, "volume_gib": sum(item["volume_gib"] for item in each)}
+
+
+def copies_settled(choices: Sequence[Mapping[str, Any]], started: Sequence[Mapping[str, Any]] = (),
+                   rivals: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """The choices after copies were started: whose copy stays, which one is surplus, and which one to wait for.
+
+    :param started: results of a loop over the choices that had to be copied.
+    :param rivals: what there is now under the tags of each copy that was started: results of a loop over those.
+    """
+    mine = {str(result["item"]["source_id"]): str(result["snapshot_id"]) for result in started
+            if result.get("snapshot_id")}
+    others = {str(result["item"]["item"]["source_id"]): result["snapshots"] for result in rivals}
+    settled = []
+    for choice in choices:
+        source, made = choice["source_id"], dict(choice)
+        if source in mine:
+            winner = winning_copy(others[source], mine[source])
+            made.update(surplus=winner["surplus"], started="" if winner["surplus"] else mine[source])
+            if winner["surplus"]:
+                made.update(choose_snapshot([], others[source], source, choice["source_region"]))
+        pending = str(made["snapshot"].get("snapshot_id", "")) if made["pending"] else ""
+        settled.append({**made, "waiting": made["started"] or pending})
+    return settled
+
+
+def snapshot_results(choices: Sequence[Mapping[str, Any]], waited: Sequence[Mapping[str, Any]], region: str,
+                     ) -> dict[str, Any]:
+    """What role `snapshot` hands on of all snapshots, and how large all volumes are together.
+
+    :param waited: what waiting brought: results of a loop over the choices that had to be waited for.
+    """
+    brought = {str(result["item"]["source_id"]): result["snapshot"] for result in waited if result.get("snapshot")}
+    each = [snapshot_result(brought.get(choice["source_id"]) or choice["snapshot"], choice, choice["source_id"],
+                            choice["source_region"], region, choice["started"]) for choice in choices]
+    return {"snapshots": each, "volume_gib": sum(item["volume_gib"] for item in each)}
+
+
 def snapshot_find_result(choice: Mapping[str, Any], source: Sequence[Snapshot], source_id: str, source_region: str,
                          ) -> dict[str, Any]:
     """What is there of a snapshot: it can be used itself, an earlier copy can be, or `source` has to be copied.
@@ -132,10 +210,10 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "snapshot_refusal": snapshot_refusal,
-            "choose_snapshot": choose_snapshot,
-            "snapshot_find_result": snapshot_find_result,
-            "winning_copy": winning_copy,
+            "choose_snapshots": choose_snapshots,
+            "snapshot_refusals": snapshot_refusals,
+            "snapshot_find_results": snapshot_find_results,
+            "copies_settled": copies_settled,
             "later_expiry": later_expiry,
-            "snapshot_result": snapshot_result,
+            "snapshot_results": snapshot_results,
         }

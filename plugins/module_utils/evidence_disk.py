@@ -62,6 +62,7 @@ class Partition:
     options: str = ""
     journal_dirty: bool | None = None
     reason: str = ""
+    member: dict[str, Any] | None = None  # of a set (evidence_sets)
 
     @property
     def name(self) -> str:
@@ -146,6 +147,10 @@ class Tools:
         self._checked(["blockdev", "--setro", device])
         if not self.is_read_only(device):
             raise EvidenceError(f"{device} stays writable after blockdev --setro: nothing was read from it")
+
+    def set_writable(self, device: str) -> None:
+        """For a throw-away volume whose journal is to be applied, never for evidence."""
+        self._checked(["blockdev", "--setrw", device])
 
     def size(self, device: str) -> int:
         return int(self._checked(["blockdev", "--getsize64", device]))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .evidence_disk import MOUNTABLE, Disk, EvidenceError, Partition, Runner, one_line
+from .evidence_disk import MOUNTABLE, Disk, EvidenceError, Partition, Runner, Tools, one_line
 
 ALWAYS = "nosuid,nodev,noexec"
 OPTIONS = {
@@ -24,6 +24,8 @@ OPTIONS = {
     "ntfs": "ro",
     "vfat": "ro",
 }
+# How a journal is applied, on a throw-away volume: still without a single write by whoever looks at the tree.
+REPLAY = {"ext3": "ro", "ext4": "ro", "xfs": "ro,nouuid", "btrfs": "ro", "ntfs": "ro"}
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,13 @@ def driver(fs_type: str, filesystems: str) -> str:
 
 
 class Mounter:
-    """Mounts the partitions of one volume below `base`/<volume id>/p<number>, and takes them away again."""
+    """Mounts the partitions of one volume below `base`/<name>/p<number>, and takes them away again."""
 
-    def __init__(self, run: Runner, base: Path, volume_id: str, *,
+    def __init__(self, run: Runner, base: Path, name: str, *,
                  mountinfo: Callable[[], str] = lambda: Path("/proc/self/mountinfo").read_text(encoding="utf-8"),
                  filesystems: Callable[[], str] = lambda: Path("/proc/filesystems").read_text(encoding="utf-8"),
                  ) -> None:
-        self._run, self.home = run, base / volume_id
+        self._run, self.home = run, base / name
         self._mountinfo, self._filesystems = mountinfo, filesystems
 
     def mounts(self) -> list[Mount]:
@@ -122,9 +124,7 @@ class Mounter:
         point, options = self.point(partition), mount_options(partition.type)
         changed = not self.is_mounted(partition)
         if changed:
-            for folder in (self.home.parent, self.home, Path(point)):
-                if not folder.is_dir():
-                    folder.mkdir(mode=0o755, parents=True)
+            self._make(Path(point))
             command = ["mount", "-t", driver(partition.type, self._filesystems()), "-o", options, partition.device,
                        point]
             code, _unused, err = self._run(command)
@@ -136,6 +136,42 @@ class Mounter:
         if partition.type == "ntfs" and _hibernated(Path(point)):
             partition.journal_dirty = True
         return changed
+
+    def _make(self, point: Path) -> None:
+        for folder in (self.home.parent, self.home, point):
+            if not folder.is_dir():
+                folder.mkdir(mode=0o755, parents=True)
+
+    def apply(self, disk: Disk, partition: Partition, tools: Tools) -> bool:
+        """Apply the journal of a partition of a throw-away volume; False, and the reason there, where it cannot be.
+
+        The kernel does it in one mount. The disk is writable for as long as that takes and write-protected afterwards:
+        what is looked at changes no more.
+        """
+        fs_type = partition.type
+        if fs_type == "ntfs" and not re.search(r"\bntfs3\b", self._filesystems()) and (
+                not shutil.which("modprobe") or self._run(["modprobe", "--quiet", "ntfs3"])[0] != 0):
+            partition.reason = "its journal was not applied: only the driver ntfs3 can, and this kernel has none"
+            return False
+        point = self.home / f".{partition.name}"
+        self._make(point)
+        devices = list(dict.fromkeys((disk.device, partition.device)))
+        try:
+            for device in devices:
+                tools.set_writable(device)
+            code, _unused, err = self._run(["mount", "-t", "ntfs3" if fs_type == "ntfs" else fs_type, "-o",
+                                            f"{REPLAY[fs_type]},{ALWAYS}", partition.device, str(point)])
+            if code == 0:
+                code, _unused, err = self._run(["umount", str(point)])
+                if code != 0:
+                    raise EvidenceError(f"{point} could not be unmounted: {one_line(err)}")
+        finally:
+            for device in reversed(devices):
+                tools.set_read_only(device)
+        point.rmdir()
+        if code != 0:
+            partition.reason = f"its journal could not be applied: {one_line(err)}"
+        return code == 0
 
     def left(self) -> list[str]:
         """Mount points of this volume, the last made first."""

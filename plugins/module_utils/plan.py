@@ -63,8 +63,9 @@ def make(request: Mapping[str, Any], found: Mapping[str, Any], host: Host, table
     """The plan of a request.
 
     :param request: as the front door returned it.
-    :param found: the snapshot to use or to copy: `how` (itself, reuse, copy), `id`, `volume_gib`, `full_bytes` (None
-        where AWS does not say), `codes_known` (whether its product codes are), `source_id`, `source_region`.
+    :param found: `snapshots` to use or to copy, each with `how` (itself, reuse, copy), `id`, `volume_gib`, `full_bytes`
+        (None where AWS does not say), `codes_known` (whether its product codes are), `source_id`, `source_region`; and
+        `volume_gib` of all.
     :param tables: price tables, the operator's first.
     :param keep_hours: for how long a copy is kept at least.
     :param setup_minutes: expected time of a host besides the reading of its volume.
@@ -74,10 +75,12 @@ def make(request: Mapping[str, Any], found: Mapping[str, Any], host: Host, table
     """
     tables = prices.checked(tables)
     region, volume_gib = str(request["analysis_region"]), int(found["volume_gib"])
-    full = found.get("full_bytes")
-    data_gib = volume_gib if full is None else min(volume_gib, int(full) / GIB)
-    copied_gib = data_gib if found["how"] == "copy" else 0
-    volumes_gib = host.root_gib + host.scratch_gib + volume_gib
+    snapshots = [_snapshot(snapshot) for snapshot in found["snapshots"]]
+    data_gib = sum(snapshot["data_gib"] for snapshot in snapshots)
+    copied_gib = sum(snapshot["data_gib"] for snapshot in snapshots if snapshot["how"] == "copy")
+    # Whether a journal is dirty is known only when the evidence is mounted: a second volume of each, at most.
+    journal_gib = 0 if request.get("journal") == "ignore" else volume_gib
+    volumes_gib = host.root_gib + host.scratch_gib + volume_gib + journal_gib
     automatic = request["mode"] == "automatic"
     expected = min(host.hours, (setup_minutes + minutes_per_gib * data_gib) / 60) if automatic else host.hours
     family = host.instance_type.partition(".")[0]
@@ -87,7 +90,7 @@ def make(request: Mapping[str, Any], found: Mapping[str, Any], host: Host, table
     month = 1 / HOURS_A_MONTH
     items = []
     if copied_gib:
-        leaving = prices.find(tables, "transfer", str(found["source_region"]))
+        leaving = prices.find(tables, "transfer", snapshots[0]["source_region"])
         stored = prices.find(tables, "snapshot", region)
         items += [_item("copy transfer", copied_gib, "GiB", leaving, leaving and leaving.usd),
                   _item(f"copy {_short(keep_hours)} h", copied_gib, "GiB", stored,
@@ -98,16 +101,24 @@ def make(request: Mapping[str, Any], found: Mapping[str, Any], host: Host, table
     unpriced = [item.name for item in items if item.usd is None]
     limit, limited_by = limits(operator_max_usd, request.get("max_cost_usd"))
     return {
-        "request_id": request["request_id"], "mode": request["mode"], "how": found["how"],
-        "snapshot_id": found["source_id"], "source_region": found["source_region"], "region": region,
-        "volume_gib": volume_gib, "data_gib": round(data_gib, 3), "data_known": full is not None,
-        "codes_known": bool(found.get("codes_known", True)),
+        "request_id": request["request_id"], "mode": request["mode"],
+        "snapshots": [{**snapshot, "data_gib": round(snapshot["data_gib"], 3)} for snapshot in snapshots],
+        "source_region": snapshots[0]["source_region"], "region": region,
+        "volume_gib": volume_gib, "journal_gib": journal_gib, "data_gib": round(data_gib, 3),
         "copied_gib": round(copied_gib, 3), "host": asdict(host), "volumes_gib": volumes_gib,
         "expected_hours": round(expected, 2), "items": [asdict(item) for item in items], "currency": CURRENCY,
         "total_usd": None if unpriced else round(sum(item.usd or 0 for item in items), 2), "unpriced": unpriced,
         "max_cost_usd": limit, "limited_by": limited_by,
         "not_included": [*NOT_INCLUDED, *([f"the copy after {_short(keep_hours)} hours"] if copied_gib else [])],
     }
+
+
+def _snapshot(found: Mapping[str, Any]) -> dict[str, Any]:
+    """One snapshot: what is to be copied of it at most, and whether AWS says how much is written."""
+    size, full = int(found["volume_gib"]), found.get("full_bytes")
+    return {"id": str(found["source_id"]), "source_region": str(found["source_region"]), "how": str(found["how"]),
+            "volume_gib": size, "data_gib": size if full is None else min(size, int(full) / GIB),
+            "data_known": full is not None, "codes_known": bool(found.get("codes_known", True))}
 
 
 def limits(operator: float | None, request: float | None) -> tuple[float | None, str]:
@@ -147,15 +158,15 @@ def table(plan: Mapping[str, Any], kept: bool = False, check_mode: bool = False)
         host = plan["host"]
         rows = [
             ("Plan", f"of request {plan['request_id']}" + (", as made when its host was launched" if kept else "")),
-            ("Snapshot", f"{plan['snapshot_id']} in {plan['source_region']}, {_data(plan)} of {plan['volume_gib']} "
-                         "GiB"),
-            *([] if plan.get("codes_known", True) else [("Snapshot", CODES_UNKNOWN)]),
+            *[("Snapshot", f"{snapshot['id']} in {snapshot['source_region']}, {_data(snapshot)} of "
+                           f"{snapshot['volume_gib']} GiB") for snapshot in plan["snapshots"]],
+            *([] if all(snapshot["codes_known"] for snapshot in plan["snapshots"]) else [("Snapshot", CODES_UNKNOWN)]),
             ("Copy", _copy(plan)),
             ("Host", f"{host['instance_type']} ({host['vcpus']} vCPU, {host['memory_mib'] / 1024:g} GiB) in "
                      f"{plan['region']}"),
             ("Time", f"at most {_hours(host)}, {_expected(plan)}"),
             ("Volumes", f"{plan['volumes_gib']} GiB gp3 (root {host['root_gib']}, scratch {host['scratch_gib']}, "
-                        f"evidence {plan['volume_gib']})"),
+                        f"evidence {plan['volume_gib']}{_journal(plan)})"),
             *[("Cost", _line(item)) for item in plan["items"]],
             ("Cost", f"{'at most, in ' + plan['currency']:<45}{_amount(plan['total_usd']):>9}"),
             ("Limit", "none" if plan["max_cost_usd"] is None else
@@ -198,20 +209,27 @@ def _item(name: str, quantity: float, unit: str, price: prices.Price | None, eac
                 price.as_of, price.source)
 
 
-def _data(plan: Mapping[str, Any]) -> str:
-    return f"{plan['data_gib']:.1f} GiB written" if plan["data_known"] else "up to all (AWS does not say how much)"
+def _data(snapshot: Mapping[str, Any]) -> str:
+    known = snapshot["data_known"]
+    return f"{snapshot['data_gib']:.1f} GiB written" if known else "up to all (AWS does not say how much)"
+
+
+def _journal(plan: Mapping[str, Any]) -> str:
+    return f", journals up to {plan['journal_gib']}" if plan["journal_gib"] else ""
 
 
 def _copy(plan: Mapping[str, Any]) -> str:
-    if plan["how"] == "copy":
-        return f"{plan['copied_gib']:.1f} GiB from {plan['source_region']} to {plan['region']}"
-    return "an earlier one is used" if plan["how"] == "reuse" else "not needed"
+    hows = [snapshot["how"] for snapshot in plan["snapshots"]]
+    several = f"{hows.count('copy')} of {len(hows)} snapshots, " if len(hows) > 1 else ""
+    if "copy" in hows:
+        return f"{several}{plan['copied_gib']:.1f} GiB from {plan['source_region']} to {plan['region']}"
+    return "an earlier one is used" if "reuse" in hows else "not needed"
 
 
 def _expected(plan: Mapping[str, Any]) -> str:
     if plan["mode"] == "manual":
         return "the analyst ends it"
-    after = " after the copy (AWS does not say how long that takes)" if plan["how"] == "copy" else ""
+    after = " after the copy (AWS does not say how long that takes)" if plan["copied_gib"] else ""
     return f"about {plan['expected_hours']:.1f} h expected (assumed){after}"
 
 

@@ -41,7 +41,7 @@ class Field(NamedTuple):
     """One field: how it looks, and the sentence that is said when it does not."""
 
     name: str
-    kind: str  # text, integer, number, boolean
+    kind: str  # text, texts, integer, number, boolean
     sentence: str
     pattern: str = ""
     longest: int = 64
@@ -81,9 +81,11 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "aws_snapshot_id",
-        "text",
-        "must be one snapshot id: 'snap-' and 17 (or, for old ones, 8) lower-case hexadecimal digits.",
+        "texts",
+        "must be a snapshot id, 'snap-' and 17 (or, for old ones, 8) lower-case hexadecimal digits, or up to {most} "
+        "different ones of one instance, separated by commas or line breaks.",
         SNAPSHOT_ID,
+        most=12,
     ),
     Field(
         "aws_ec2_instance_type",
@@ -97,6 +99,8 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field("forensics_mode", "text", "must be 'automatic' or 'manual'.", allowed=("automatic", "manual"),
           required=False, default="automatic"),
+    Field("journal", "text", "must be 'auto', 'both' or 'ignore'.", allowed=("auto", "both", "ignore"),
+          required=False, default="auto"),
     Field(
         "time_limit_hours",
         "number",
@@ -178,6 +182,8 @@ def _value(field: Field, raw: Any) -> Any:
         if field.required:
             raise ValueError(f"{field.name} is missing: it {_sentence(field)}")
         return field.default
+    if field.kind == "texts":
+        return _texts(field, raw)
     if isinstance(raw, (list, tuple, dict, set)):
         raise ValueError(f"{field.name} must be a single value, not a list or a dictionary: it {_sentence(field)}")
     if field.kind == "text":
@@ -185,6 +191,25 @@ def _value(field: Field, raw: Any) -> Any:
     if field.kind == "boolean":
         return _boolean(field, raw)
     return _number(field, raw)
+
+
+def _texts(field: Field, raw: Any) -> list[str]:
+    """Several texts: a list, or one text with commas or line breaks between them, as surveys send it. Sorted, since
+    their order says nothing: the same set is the same request."""
+    if isinstance(raw, str):
+        if str.__len__(raw) > (field.longest + 2) * int(field.most):
+            raise ValueError(f"{field.name} is too long ({str.__len__(raw)} characters): it {_sentence(field)}")
+        given: list[Any] = [part.strip(" ") for part in re.split(r",|\r?\n", str.__str__(raw))]
+    elif isinstance(raw, (list, tuple)):
+        given = list(raw)
+    else:
+        raise ValueError(f"{field.name} {_sentence(field)}")
+    if not 0 < len(given) <= field.most:
+        raise ValueError(f"{field.name} names {len(given)} of them: it {_sentence(field)}")
+    texts = [_text(field, item) for item in given]
+    if len(set(texts)) < len(texts):
+        raise ValueError(f"{field.name} names one of them twice: it {_sentence(field)}")
+    return sorted(texts)
 
 
 def _text(field: Field, raw: Any) -> str:

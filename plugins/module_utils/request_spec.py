@@ -29,13 +29,15 @@ def parse_iso(text: str) -> datetime:
 def identity(account: str, uid: str, values: Mapping[str, Any]) -> str:
     """16 hexadecimal digits over the fields that make two requests the same request.
 
-    Instance type, time limit, cost limit and waiting are how, not what: the same request may come back with others.
+    Instance type, time limit, cost limit, journals and waiting are how, not what: the same request may come back with
+    others. Snapshots are sorted: the order in which somebody names them says nothing.
     """
     canonical = {
         "account": account,
         "incident": values["incident"],
         "analyst": uid,
-        "snapshots": [{"id": values["aws_snapshot_id"], "region": values["aws_snapshot_region"]}],
+        "snapshots": [{"id": snapshot, "region": values["aws_snapshot_region"]}
+                      for snapshot in values["aws_snapshot_id"]],
         "analysis_region": values["aws_analysis_region"],
         "mode": values["forensics_mode"],
         "attempt": values["attempt"],
@@ -55,7 +57,11 @@ def build(values: Mapping[str, Any], analyst: Mapping[str, Any], caller: Caller,
           now: datetime) -> dict[str, Any]:
     """`request_spec`: everything that later steps may know of a request."""
     request_id = identity(caller.account, analyst["uid"], values)
-    folder = f"{values['incident']}/{values['aws_snapshot_id']}/"
+    # No artifact is ever overwritten: a later attempt has folders of its own.
+    own = "" if values["attempt"] == 1 else f"run-{request_id}/"
+    snapshots = [{"id": snapshot, "region": values["aws_snapshot_region"],
+                  "artifact_prefix": f"{values['incident']}/{snapshot}/{own}"}
+                 for snapshot in values["aws_snapshot_id"]]
     return {
         "request_id": request_id,
         "name": f"dfir-{request_id}",
@@ -65,10 +71,11 @@ def build(values: Mapping[str, Any], analyst: Mapping[str, Any], caller: Caller,
         "partition": caller.partition,
         "analyst": dict(analyst),
         "caller": {"kind": caller.kind, "name": caller.name, "arn": caller.arn},
-        "snapshots": [{"id": values["aws_snapshot_id"], "region": values["aws_snapshot_region"]}],
+        "snapshots": snapshots,
         "analysis_region": values["aws_analysis_region"],
         "instance_type": values["aws_ec2_instance_type"],
         "mode": values["forensics_mode"],
+        "journal": values["journal"],
         "time_limit_hours": values["time_limit_hours"],
         "max_cost_usd": values["max_cost_usd"],
         "max_hours": values["max_hours"],
@@ -76,8 +83,9 @@ def build(values: Mapping[str, Any], analyst: Mapping[str, Any], caller: Caller,
         "requested_at": iso(now),
         "record_key": f"{RECORDS}{request_id}.json",
         "artifact_bucket": bucket,
-        # No artifact is ever overwritten: a later attempt has a folder of its own.
-        "artifact_prefix": folder if values["attempt"] == 1 else f"{folder}run-{request_id}/",
+        # What is about several snapshots together lies in a folder of its own.
+        "artifact_prefix": (snapshots[0]["artifact_prefix"] if len(snapshots) == 1
+                            else f"{values['incident']}/set-{request_id}/"),
         "tags": {
             "Name": f"dfir-{request_id}",
             "dfir:incident": values["incident"],

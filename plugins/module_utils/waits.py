@@ -216,27 +216,30 @@ def artifacts(wait: Wait) -> Look:
     s3 = wait.client("s3")
     bucket, prefix = wait.params["bucket"], wait.params["prefix"]
     listed = _listed(s3, bucket, prefix)
-    objects = _mine(listed, prefix)
-    names = [entry["Key"][len(prefix):] for entry in objects]
+    own = _mine(listed, prefix)
+    names = [entry["Key"][len(prefix):] for entry in own]
+    objects = [*own, *(entry for more in wait.params.get("more_prefixes") or []
+                       for entry in _mine(_listed(s3, bucket, more), more))]
+    objects.sort(key=_age, reverse=True)
     data: dict[str, Any] = {
-        "objects": [{"name": entry["Key"][len(prefix):], "size": entry["Size"], "written": _utc(entry["LastModified"])}
+        "objects": [{"name": _name(entry), "size": entry["Size"], "written": _utc(entry["LastModified"])}
                     for entry in objects],
         "marker": None, "summary": None, "analyst": _of_the_analyst(listed, prefix),
         "extended_until": extended_until(names, str(wait.params.get("latest") or "")),
     }
-    text = _newest(objects, prefix)
+    text = _newest(objects)
     if SUMMARY in names:
         data["summary"] = _facts(s3, bucket, prefix + SUMMARY)
     if MARKER in names:
         data["marker"] = _facts(s3, bucket, prefix + MARKER)
-        return Look(f"{len(names)} files, completion marker written", "complete", reached=True, data=data)
+        return Look(f"{len(objects)} files, completion marker written", "complete", reached=True, data=data)
     if wait.params.get("instance_id"):
         host = _find_instance(wait, wait.params["instance_id"])
         if host is None or host["State"]["Name"] == "terminated":
             # One more listing: the marker may have been written between the first one and the end of the host.
             if any(entry["Key"] == prefix + MARKER for entry in _listed(s3, bucket, prefix)):
                 return Look(text, "writing", data=data)
-            return Look(f"{len(names)} files, and the host has ended without a completion marker", "ended", over=True,
+            return Look(f"{len(objects)} files, and the host has ended without a completion marker", "ended", over=True,
                         data=data)
     return Look(text, "writing", data=data)
 
@@ -251,7 +254,7 @@ def _mine(found: list[dict[str, Any]], prefix: str) -> list[dict[str, Any]]:
     mine = [entry for entry in found if "/" not in entry["Key"][len(prefix):]]
     # Names are chosen on the host. One that is no plain word is nothing that the toolbox writes: not shown anywhere.
     mine = [entry for entry in mine if WORD.fullmatch(entry["Key"][len(prefix):])]
-    return sorted(mine, key=lambda entry: (entry["LastModified"], entry["Key"]), reverse=True)
+    return sorted(mine, key=_age, reverse=True)
 
 
 def _of_the_analyst(found: list[dict[str, Any]], prefix: str) -> dict[str, Any]:
@@ -262,12 +265,21 @@ def _of_the_analyst(found: list[dict[str, Any]], prefix: str) -> dict[str, Any]:
             "saved_at": _utc(last) if last else ""}
 
 
-def _newest(objects: list[dict[str, Any]], prefix: str) -> str:
+def _age(entry: Mapping[str, Any]) -> tuple[datetime.datetime, str]:
+    return entry["LastModified"], entry["Key"]
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    """A file's name: prefixes end with a slash, or with the beginning of names."""
+    return str(entry["Key"]).rpartition("/")[2]
+
+
+def _newest(objects: list[dict[str, Any]]) -> str:
     if not objects:
         return "no file yet"
     newest = objects[0]
     count = "1 file" if len(objects) == 1 else f"{len(objects)} files"
-    return f"{count}, newest {newest['Key'][len(prefix):]} ({readable_size(newest['Size'])})"
+    return f"{count}, newest {_name(newest)} ({readable_size(newest['Size'])})"
 
 
 def _facts(s3: Any, bucket: str, key: str) -> Any:

@@ -24,9 +24,9 @@ description:
   - Nothing is created and nothing is changed.
 notes:
   - "The request's own fields are variables, not options: C(analyst_uid), C(incident), C(aws_analysis_region),
-    C(aws_snapshot_region), C(aws_snapshot_id), C(aws_ec2_instance_type), C(forensics_mode), C(time_limit_hours),
-    C(max_cost_usd), C(max_hours), C(wait_for_results) and C(attempt). They must be plain values; a value that holds
-    a template is refused."
+    C(aws_snapshot_region), C(aws_snapshot_id), C(aws_ec2_instance_type), C(forensics_mode), C(journal),
+    C(time_limit_hours), C(max_cost_usd), C(max_hours), C(wait_for_results) and C(attempt). They must be plain values
+    (C(aws_snapshot_id) may be a list of them); a value that holds a template is refused."
   - Instance types must be x86_64 (the analysis image is built for amd64) and on Nitro.
 options:
   registry_source:
@@ -105,7 +105,10 @@ request_spec:
     request_id: 3f0c6a5d9b1e2f47
     incident: INC-2026-0042
     analysis_region: eu-west-1
-    snapshots: [{id: snap-0123456789abcdef0, region: us-east-1}]
+    snapshots:
+      - id: snap-0123456789abcdef0
+        region: us-east-1
+        artifact_prefix: INC-2026-0042/snap-0123456789abcdef0/
 holder:
   description: A name for this run, for the lease of the request's record.
   returned: success

@@ -49,6 +49,13 @@ options:
   prefix:
     description: Below which O(kind=artifacts) looks. Objects in folders below it belong to others.
     type: str
+  more_prefixes:
+    description:
+      - What else O(kind=artifacts) counts, such as the artifacts of each volume in the folders of several snapshots.
+        The marker is looked for below O(prefix) alone.
+    type: list
+    elements: str
+    default: []
   instance_id:
     description: The instance that writes the artifacts of O(kind=artifacts). When it has ended, nothing more will come.
     type: str
@@ -258,6 +265,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "bucket": {"type": "str"},
     "bucket_region": {"type": "str"},
     "prefix": {"type": "str"},
+    "more_prefixes": {"type": "list", "elements": "str", "default": []},
     "instance_id": {"type": "str"},
     "latest": {"type": "str", "default": ""},
     "grace": {"type": "float"},

@@ -15,7 +15,7 @@ description:
   - Creates an encrypted volume from a snapshot in one zone, with its tags in the creating call, and answers with its id
     at once. Wait for it with M(dfir.aws.aws_wait), which also notices when KMS made it vanish.
   - M(amazon.aws.ec2_vol) waits for up to ten minutes in silence, and loses the id when the volume vanishes.
-  - A volume from the same snapshot, in the same zone, with the same value of O(adopt_by_tag), is adopted.
+  - A volume from the same snapshot, in the same zone, with the same values of O(adopt_by_tags), is adopted.
     The call itself carries a client token made from these, so that two calls at the same time get one volume.
 options:
   snapshot_id:
@@ -27,13 +27,16 @@ options:
     type: str
     required: true
   tags:
-    description: Tags of the volume. One of them is O(adopt_by_tag).
+    description: Tags of the volume. O(adopt_by_tags) are among them.
     type: dict
     required: true
-  adopt_by_tag:
-    description: The tag whose value tells whose volume it is.
-    type: str
-    default: dfir:request
+  adopt_by_tags:
+    description:
+      - Names of the tags whose values tell whose volume it is, and what for. A request may have two volumes of one
+        snapshot, the evidence and a throw-away one for its journals.
+    type: list
+    elements: str
+    default: ["dfir:request"]
   volume_type:
     description: Type of the volume.
     type: str
@@ -124,7 +127,7 @@ def existing(ec2: Any, params: dict[str, Any]) -> dict[str, Any] | None:
     """The oldest volume that is already there for the same purpose."""
     filters = {
         "snapshot-id": params["snapshot_id"], "availability-zone": params["availability_zone"],
-        f"tag:{params['adopt_by_tag']}": params["tags"][params["adopt_by_tag"]],
+        **{f"tag:{name}": params["tags"][name] for name in params["adopt_by_tags"]},
     }
     listed = [{"Name": name, "Values": [str(value)]} for name, value in filters.items()]
     found = [volume for page in ec2.get_paginator("describe_volumes").paginate(
@@ -134,8 +137,8 @@ def existing(ec2: Any, params: dict[str, Any]) -> dict[str, Any] | None:
 
 def creation(params: dict[str, Any]) -> dict[str, Any]:
     """Arguments of CreateVolume."""
-    owner = params["tags"][params["adopt_by_tag"]]
-    token = "/".join((str(owner), params["snapshot_id"], params["availability_zone"]))
+    owner = [str(params["tags"][name]) for name in params["adopt_by_tags"]]
+    token = "/".join((*owner, params["snapshot_id"], params["availability_zone"]))
     wanted = {
         "SnapshotId": params["snapshot_id"], "AvailabilityZone": params["availability_zone"],
         "VolumeType": params["volume_type"], "Encrypted": True, "KmsKeyId": params["kms_key_id"] or None,
@@ -162,7 +165,7 @@ def main() -> None:
             "snapshot_id": {"type": "str", "required": True},
             "availability_zone": {"type": "str", "required": True},
             "tags": {"type": "dict", "required": True},
-            "adopt_by_tag": {"type": "str", "default": "dfir:request"},
+            "adopt_by_tags": {"type": "list", "elements": "str", "default": ["dfir:request"]},
             "volume_type": {"type": "str", "choices": ["gp3", "io2"], "default": "gp3"},
             "iops": {"type": "int"},
             "throughput": {"type": "int"},
@@ -173,8 +176,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    if not params["tags"].get(params["adopt_by_tag"]):
-        module.fail_json(msg=f"tags lacks {params['adopt_by_tag']}: without it the volume could not be found again.")
+    for name in params["adopt_by_tags"]:
+        if not params["tags"].get(name):
+            module.fail_json(msg=f"tags lacks {name}: without it the volume could not be found again.")
     try:
         ec2 = module.client("ec2")
         volume = existing(ec2, params)

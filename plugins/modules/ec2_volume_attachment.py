@@ -28,7 +28,8 @@ options:
   device_name:
     description:
       - The name that AWS keeps for the mapping. The instance shows the volume under its own names.
-      - By default the first one from C(/dev/sdf) to C(/dev/sdp) that is not taken.
+      - By default the first one from C(/dev/sdf) to C(/dev/sdz), then from C(/dev/xvdca) to C(/dev/xvdcg), that is not
+        taken.
     type: str
   delete_on_termination:
     description: Whether the volume is to be deleted when the instance terminates.
@@ -116,7 +117,9 @@ try:
 except ImportError:  # AnsibleAWSModule says so in a sentence
     BotoCoreError = ClientError = Exception
 
-DEVICE_NAMES = [f"/dev/sd{letter}" for letter in "fghijklmnop"]
+# AWS recommends f to p. A request with many snapshots, each with a second volume for its journals, needs more.
+DEVICE_NAMES = [*(f"/dev/sd{letter}" for letter in "fghijklmnopqrstuvwxyz"),
+                *(f"/dev/xvdc{letter}" for letter in "abcdefg")]
 POLL = 0.5
 
 

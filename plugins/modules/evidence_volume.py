@@ -17,6 +17,10 @@ description:
   - Sets the disk and every partition read-only before anything is read from it.
   - Identifies every partition, mounts the file systems read-only without replaying their journals, and says of each
     whether its journal holds changes that the mounted tree does not show.
+  - Says of a member of a set (LVM volume group, md RAID, btrfs of several devices) which set it belongs to, as far as
+    the bytes on the disk tell. Nothing is activated or assembled.
+  - A second, throw-away volume of the same snapshot can be mounted with its journals applied (O(role=journal)).
+    Evidence itself is never written.
   - LVM, RAID, LUKS, BitLocker, swap and unknown partitions are reported and left alone.
   - Runs on the analysis host and needs nothing but Python's standard library, util-linux and, for NTFS, ntfs-3g.
 options:
@@ -28,6 +32,25 @@ options:
     description: Id of the snapshot that the volume was made from. It is handed on in the result.
     type: str
     default: ""
+  role:
+    description:
+      - V(evidence) is never written.
+      - V(journal) is a throw-away volume of the same snapshot. The journals of O(partitions) are applied, once, while
+        it is writable for a moment; then it is write-protected and mounted as evidence is. Its other partitions are
+        left out.
+    type: str
+    choices: [evidence, journal]
+    default: evidence
+  journal_of:
+    description:
+      - The evidence volume that O(role=journal) shows with its journals applied. Its mount points are named after it.
+    type: str
+    default: ""
+  partitions:
+    description: Numbers of the partitions whose journals are applied with O(role=journal).
+    type: list
+    elements: int
+    default: []
   state:
     description:
       - V(mounted) write-protects, identifies and mounts.
@@ -59,6 +82,14 @@ EXAMPLES = r"""
     snapshot_id: snap-0123456789abcdef0
   register: evidence
 
+- name: See what only its journal knows, on a second volume of the same snapshot
+  dfir.aws.evidence_volume:
+    volume_id: vol-0aaaaaaaaaaaaaaaa
+    role: journal
+    journal_of: vol-0123456789abcdef0
+    partitions: [1]
+    base: /journal
+
 - name: Take it away again
   dfir.aws.evidence_volume:
     volume_id: vol-0123456789abcdef0
@@ -80,6 +111,12 @@ volume:
       type: str
     snapshot_id:
       description: Id of its snapshot, as given.
+      type: str
+    role:
+      description: As given.
+      type: str
+    journal_of:
+      description: As given.
       type: str
     device:
       description: Its block device.
@@ -143,6 +180,11 @@ volume:
         reason:
           description: Why it is not mounted.
           type: str
+        member:
+          description:
+            - For a member of a set its C(kind) (V(lvm), V(raid), V(btrfs)), the C(set)'s id, the C(own) place in it,
+              the places C(wanted), their C(count) and a C(serial) number. Null for all others.
+          type: dict
 """
 
 import re
@@ -155,16 +197,21 @@ from ansible_collections.dfir.aws.plugins.module_utils.evidence_disk import (
     DiskFinder,
     EvidenceError,
     Examiner,
+    Partition,
     Tools,
 )
 from ansible_collections.dfir.aws.plugins.module_utils.evidence_journal import device_reader, journal_dirty
-from ansible_collections.dfir.aws.plugins.module_utils.evidence_mount import Mounter
+from ansible_collections.dfir.aws.plugins.module_utils.evidence_mount import REPLAY, Mounter
+from ansible_collections.dfir.aws.plugins.module_utils.evidence_sets import member_of
+
+VOLUME_ID = r"vol-[0-9a-f]{8}(?:[0-9a-f]{9})?"
 
 
-def facts(disk: Disk, snapshot_id: str, *, read_only: bool) -> dict[str, Any]:
+def facts(disk: Disk, options: dict[str, Any], *, read_only: bool) -> dict[str, Any]:
     """The module's result for one disk."""
     return {
-        "volume_id": disk.volume_id, "snapshot_id": snapshot_id, "device": disk.device, "by_id": disk.by_id,
+        "volume_id": disk.volume_id, "snapshot_id": options["snapshot_id"], "role": options["role"],
+        "journal_of": options["journal_of"], "device": disk.device, "by_id": disk.by_id,
         "size_bytes": disk.size_bytes, "read_only": read_only, "table": disk.table,
         "partitions": [partition.facts() for partition in disk.partitions],
     }
@@ -176,11 +223,15 @@ def mounted(module: AnsibleModule, examiner: Examiner, mounter: Mounter) -> tupl
     disk = examiner.finder.wait(options["volume_id"], options["timeout"])
     mounter.refuse_foreign_mounts(disk)
     if module.check_mode and examiner.writable(disk):
-        return True, facts(disk, options["snapshot_id"], read_only=False)
+        return True, facts(disk, options, read_only=False)
     changed = examiner.protect(disk) > 0
     changed = examiner.identify(disk, options["timeout"]) > 0 or changed
     mounter.refuse_foreign_mounts(disk)
+    if options["role"] == "journal":
+        disk.partitions = [partition for partition in disk.partitions if partition.number in options["partitions"]]
     for partition in disk.partitions:
+        if partition.device:
+            partition.member = member_of(partition.type, device_reader(partition.device), partition.size_bytes)
         if not mounter.wanted(partition):
             continue
         partition.journal_dirty = journal_dirty(partition.type, device_reader(partition.device))
@@ -188,9 +239,18 @@ def mounted(module: AnsibleModule, examiner: Examiner, mounter: Mounter) -> tupl
             continue
         if module.check_mode and not mounter.is_mounted(partition):
             changed = True
-        else:
+        elif options["role"] == "evidence" or replayed(disk, partition, examiner, mounter):
             changed = mounter.mount(partition) or changed
-    return changed, facts(disk, options["snapshot_id"], read_only=not examiner.writable(disk))
+    return changed, facts(disk, options, read_only=not examiner.writable(disk))
+
+
+def replayed(disk: Disk, partition: Partition, examiner: Examiner, mounter: Mounter) -> bool:
+    """Whether the journal of a partition of the throw-away volume is applied, by now or before."""
+    if not mounter.is_mounted(partition) and partition.journal_dirty is not False and partition.type in REPLAY and (
+            not mounter.apply(disk, partition, examiner.tools)):
+        return False
+    partition.journal_dirty = False
+    return True
 
 
 def unmounted(module: AnsibleModule, examiner: Examiner, mounter: Mounter) -> tuple[bool, dict[str, Any]]:
@@ -199,7 +259,7 @@ def unmounted(module: AnsibleModule, examiner: Examiner, mounter: Mounter) -> tu
     volume_id = module.params["volume_id"]
     disk = examiner.finder.find(volume_id)
     read_only = disk is not None and not examiner.writable(disk)
-    return changed, facts(disk or Disk(volume_id, "", ""), module.params["snapshot_id"], read_only=read_only)
+    return changed, facts(disk or Disk(volume_id, "", ""), module.params, read_only=read_only)
 
 
 def main() -> None:
@@ -208,21 +268,29 @@ def main() -> None:
         argument_spec={
             "volume_id": {"type": "str", "required": True},
             "snapshot_id": {"type": "str", "default": ""},
+            "role": {"type": "str", "choices": ["evidence", "journal"], "default": "evidence"},
+            "journal_of": {"type": "str", "default": ""},
+            "partitions": {"type": "list", "elements": "int", "default": []},
             "state": {"type": "str", "choices": ["mounted", "unmounted"], "default": "mounted"},
             "base": {"type": "path", "default": "/evidence"},
             "timeout": {"type": "int", "default": 30},
         },
+        required_if=[("role", "journal", ["journal_of"])],
         supports_check_mode=True,
     )
-    volume_id = module.params["volume_id"]
-    if not re.fullmatch(r"vol-[0-9a-f]{8}(?:[0-9a-f]{9})?", volume_id):
-        module.fail_json(msg=f"volume_id {volume_id!r} is no EBS volume id: it must be vol- and 8 or 17 hex digits")
+    volume_id, journal_of = module.params["volume_id"], module.params["journal_of"]
+    for name, value in (("volume_id", volume_id), ("journal_of", journal_of)):
+        if not re.fullmatch(VOLUME_ID, value) and (name == "volume_id" or value):
+            module.fail_json(msg=f"{name} {value!r} is no EBS volume id: it must be vol- and 8 or 17 hex digits")
+    if (module.params["role"] == "journal") != bool(journal_of) or journal_of == volume_id:
+        module.fail_json(msg="A volume of role journal, and no other, names another volume in journal_of: the evidence "
+                             "whose journals it shows.")
 
     def run(command: list[str]) -> tuple[int, str, str]:
         return module.run_command(command, environ_update={"LC_ALL": "C"})
 
     examiner = Examiner(DiskFinder(), Tools(run))
-    mounter = Mounter(run, Path(module.params["base"]), volume_id)
+    mounter = Mounter(run, Path(module.params["base"]), journal_of or volume_id)
     act = mounted if module.params["state"] == "mounted" else unmounted
     try:
         changed, volume = act(module, examiner, mounter)

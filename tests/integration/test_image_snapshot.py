@@ -77,6 +77,12 @@ def test_what_costs_or_takes_too_much_is_refused_and_nothing_is_made(
     assert any(incident in mail.subject and "FAILED" in mail.subject for mail in list_mails(lab.mails))
 
 
+def test_several_snapshots_at_once_are_refused_for_an_image(lab: LabConfig, tmp_path: Path, incident: str) -> None:
+    refused = ask(tmp_path, incident=incident, aws_snapshot_id=[VALID["aws_snapshot_id"], "snap-12345678"])
+    assert refused.returncode != 0 and "an image is made of one" in " ".join(refused.stdout.split()), refused.stdout
+    assert keys(lab, incident) == []
+
+
 def test_an_image_in_a_file_is_packed_for_its_recipients(lab: LabConfig, tmp_path: Path, incident: str) -> None:
     identity = pyrage.x25519.Identity.generate()
     recipients = [str(identity.to_public())]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Analyze all partitions of one evidence volume.
+"""Analyze all partitions of the evidence volumes, and of second volumes on which their journals were applied.
 
 How the end is told: every artifact appears in the results folder when it is complete. After the last one come
 `summary.json` and `sha256sums.txt`, and then, in the work folder, `outcome.json`, which says `{outcome: complete |
@@ -18,13 +18,14 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .changes import compare
 from .console import tell
 from .logical import with_logical_volumes
-from .model import ARTIFACTS, Artifacts, Evidence, EvidenceError, Partition, load_evidence
+from .model import Artifacts, Evidence, EvidenceError, Host, Partition, load_evidence
 from .plaso_run import DEVICE_TYPES as PLASO_READABLE
 from .raw_tree import READABLE as RAW_READABLE
 from .steps import Outcome, Say, Step, StepError, run_steps
@@ -40,7 +41,7 @@ NEEDS_MOUNT = ("findings", "yara", "clamav")
 class Settings:
     """What an analysis is told."""
 
-    evidence: Evidence
+    host: Host
     artifacts: Artifacts
     work: Path
     preset: str = "auto"
@@ -48,7 +49,6 @@ class Settings:
     extra_rules: Path | None = None
     steps: tuple[str, ...] = STEP_ORDER
     step_timeout: float = 0
-    lvm: dict[int, dict[str, Any]] = field(default_factory=dict)  # reports on LVM, by partition
     # Runs every tool on its sample once more, after the work: what has changed since the host was made ready?
     prove: Callable[[], dict[str, Any]] | None = None
 
@@ -56,7 +56,7 @@ class Settings:
 def main(options: argparse.Namespace) -> int:
     """The subcommand `analyze`: 0 when every step of every partition was done, 3 when some were not, 2 on bad input."""
     try:
-        evidence = load_evidence(options.evidence)
+        host = load_evidence(options.evidence)
         steps = tuple((options.steps or ",".join(STEP_ORDER)).split(","))
         unknown = [step for step in steps if step not in STEP_ORDER]
         if unknown:
@@ -68,7 +68,7 @@ def main(options: argparse.Namespace) -> int:
         return 2
     # Every tool's temporary files belong on the scratch volume, not into the container's small /tmp.
     os.environ["TMPDIR"] = str(options.work)
-    settings = Settings(evidence, artifacts, options.work, options.preset, options.scope, options.extra_rules, steps,
+    settings = Settings(host, artifacts, options.work, options.preset, options.scope, options.extra_rules, steps,
                         options.step_timeout, prove=validate)
     return 0 if analyze(settings) else 3
 
@@ -85,14 +85,10 @@ def analyze(settings: Settings) -> bool:
 
     started, clock = utc_now(), time.monotonic()
     (settings.work / "outcome.json").unlink(missing_ok=True)
-    settings.evidence, settings.lvm = with_logical_volumes(settings.evidence)
+    settings.host = look_into_lvm(settings.host, settings.artifacts)
     steps, skipped = plan(settings)
     for outcome in skipped:
-        say(f"p{outcome.partition}: {outcome.name} skipped: {outcome.detail}")
-    for partition in settings.evidence.partitions:
-        if partition.logical is None and partition.number in settings.lvm:
-            settings.artifacts.write_json(f"{settings.evidence.stem(partition)}.lvm.json",
-                                          settings.lvm[partition.number])
+        say(f"{outcome.partition}: {outcome.name} skipped: {outcome.detail}")
     stop: list[int] = []
     # Told to stop (the deadline is near), it still closes its books; as a container's first process it must ask for
     # the signal, or would never get it.
@@ -105,12 +101,13 @@ def analyze(settings: Settings) -> bool:
         for number, handler in before.items():
             signal.signal(number, handler)
     settings.artifacts.sweep()
+    outcomes += compare(settings.host, settings.artifacts, say)
     seconds = round(time.monotonic() - clock, 1)
-    missing = sorted(f"p{outcome.partition}.{outcome.name}" for outcome in outcomes
+    missing = sorted(f"{outcome.partition}.{outcome.name}" for outcome in outcomes
                      if outcome.state in ("failed", "timeout"))
     lacking = [*missing, *(f"proof of {tool}" for tool in validation["failed"])]
     say(f"analysis ended after {seconds:.0f} s: {'complete' if not lacking else 'missing ' + ', '.join(lacking)}")
-    summary = summarize(settings.evidence, settings.artifacts, outcomes, started, seconds,
+    summary = summarize(settings.host, settings.artifacts, outcomes, started, seconds,
                         {"preset": settings.preset if settings.preset.isalnum() else "custom",
                          "scope": settings.scope}, validation)
     settings.artifacts.adopt(log, "analysis.log")
@@ -124,6 +121,20 @@ def analyze(settings: Settings) -> bool:
                        encoding="utf-8")
     partial.rename(settings.work / "outcome.json")
     return good
+
+
+def look_into_lvm(host: Host, artifacts: Artifacts) -> Host:
+    """The same with logical volumes beside the partitions that they lie on; what LVM says there becomes an artifact."""
+    volumes = []
+    for volume in host.volumes:
+        reports: dict[int, dict[str, Any]] = {}
+        if not volume.journal_of:
+            volume, reports = with_logical_volumes(volume)
+        for partition in volume.partitions:
+            if partition.logical is None and partition.number in reports:
+                artifacts.write_json(f"{volume.stem(partition)}.lvm.json", reports[partition.number])
+        volumes.append(volume)
+    return Host(tuple(volumes), host.sets)
 
 
 def prove_again(prove: Callable[[], dict[str, Any]] | None, say: Say) -> dict[str, Any]:
@@ -152,41 +163,49 @@ def plan(settings: Settings) -> tuple[list[Step], list[Outcome]]:
     """
     steps: list[Step] = []
     skipped: list[Outcome] = []
-    wanted: dict[int | str, tuple[str, ...]] = {}
-    for partition in settings.evidence.partitions:
-        wanted[partition.key], left_out = steps_of(settings.evidence, partition)
+    usable: list[tuple[Evidence, Partition, tuple[str, ...]]] = []
+    for volume, partition in settings.host.pairs():
+        label = settings.host.label(volume, partition)
+        wanted, left_out = steps_of(volume, partition, label)
         skipped += left_out
-    usable = [partition for partition in settings.evidence.partitions if wanted[partition.key]]
-    largest_first = sorted(usable, key=lambda partition: -partition.size_bytes)
+        if wanted:
+            usable.append((volume, partition, wanted))
+    # Evidence before what shows its journals, the largest first.
+    usable.sort(key=lambda item: (bool(item[0].journal_of), -item[1].size_bytes))
     for name in STEP_ORDER:
-        for partition in largest_first:
-            if name not in settings.steps or name not in wanted[partition.key]:
+        for volume, partition, wanted in usable:
+            if name not in settings.steps or name not in wanted:
                 continue
+            label = settings.host.label(volume, partition)
             if name in NEEDS_MOUNT and not (partition.mounted or partition.logical or partition.type in RAW_READABLE):
-                skipped.append(Outcome(partition.key, name, "failed", code="not_mounted",
+                skipped.append(Outcome(label, name, "failed", code="not_mounted",
                                        detail="the partition could not be mounted"))
                 continue
             workers = 2 if len(usable) == 1 else 1
-            steps.append(Step(partition.key, name, _work(settings, partition, name, workers),
+            steps.append(Step(label, name, _work(settings, volume, partition, name, workers),
                               settings.step_timeout or bound(name, partition)))
     return steps, skipped
 
 
-def steps_of(evidence: Evidence, partition: Partition) -> tuple[tuple[str, ...], list[Outcome]]:
+def steps_of(volume: Evidence, partition: Partition, label: str) -> tuple[tuple[str, ...], list[Outcome]]:
     """Which steps a partition or logical volume gets, and what to say of those that it does not get."""
+    if volume.journal_of and not partition.mounted:
+        # Nothing else than the evidence would be seen. Said, and not missing: there is nothing to be had from it.
+        return (), [Outcome(label, "all", "skipped", code="journal_not_applied",
+                            detail=partition.reason or "the journal could not be applied")]
     if partition.is_file_system:
         if partition.logical is None or (partition.logical.runs and partition.type in PLASO_READABLE):
             return STEP_ORDER, []
         return tuple(name for name in STEP_ORDER if name != "plaso"), [
-            Outcome(partition.key, "plaso", "skipped", code="not_supported",
+            Outcome(label, "plaso", "skipped", code="not_supported",
                     detail="plaso reads ext, XFS and NTFS in logical volumes of linear pieces")]
     code, detail = partition.kind, f"{partition.kind}, not a file system"
     if partition.logical is not None and (partition.logical.problem or partition.kind == "unknown"):
         code, detail = partition.logical.problem or "unknown", partition.reason or detail
     elif partition.kind == "lvm" and partition.logical is None:
-        inside = sum(1 for one in evidence.partitions if one.logical and one.number == partition.number)
+        inside = sum(1 for one in volume.partitions if one.logical and one.number == partition.number)
         detail = f"lvm, a physical volume; {inside} logical volumes are looked at by themselves"
-    return (), [Outcome(partition.key, "all", "skipped", code=code, detail=detail)]
+    return (), [Outcome(label, "all", "skipped", code=code, detail=detail)]
 
 
 def bound(name: str, partition: Partition) -> float:
@@ -195,10 +214,11 @@ def bound(name: str, partition: Partition) -> float:
     return {"plaso": 3600 + 600 * gib}.get(name, 1200 + 120 * gib)
 
 
-def _work(settings: Settings, partition: Partition, name: str, workers: int) -> Callable[[Say], dict[str, Any]]:
+def _work(settings: Settings, volume: Evidence, partition: Partition, name: str, workers: int,
+          ) -> Callable[[Say], dict[str, Any]]:
     """What a step's process does. Readers are imported there: a missing one fails its own step only."""
-    stem = settings.evidence.stem(partition)
-    artifacts, work = settings.artifacts, settings.work / f"p{partition.key}-{name}"
+    stem = volume.stem(partition)
+    artifacts, work = settings.artifacts, settings.work / f"{settings.host.label(volume, partition)}-{name}"
 
     def run(say: Say) -> dict[str, Any]:
         work.mkdir(parents=True, exist_ok=True)
@@ -233,9 +253,3 @@ def _work(settings: Settings, partition: Partition, name: str, workers: int) -> 
             shutil.rmtree(work, ignore_errors=True)
 
     return run
-
-
-def expected_artifacts(evidence: Evidence) -> list[str]:
-    """Names of all artifacts of a complete analysis."""
-    return [f"{evidence.stem(partition)}.{suffix}" for partition in evidence.partitions
-            for name in steps_of(evidence, partition)[0] for suffix in ARTIFACTS[name]]

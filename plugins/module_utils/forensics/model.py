@@ -73,38 +73,76 @@ class Partition:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One evidence volume."""
+    """One evidence volume, or the second one of a snapshot on which the journals of `journal_of` were applied."""
 
     volume_id: str
     snapshot_id: str
     size_bytes: int
     partitions: tuple[Partition, ...]
+    journal_of: str = ""
 
     def stem(self, partition: Partition) -> str:
-        """What the names of a partition's artifacts begin with, `vol-…p1`, `vol-…p1.vg-lv` for a logical volume."""
+        """What the names of a partition's artifacts begin with: `vol-…p1`, `vol-…p1.vg-lv` for a logical volume, and
+        `vol-…p1.journal` beside it."""
+        if self.journal_of:
+            return f"{self.journal_of}p{partition.number}.journal"
         label = f".{partition.logical.label}" if partition.logical else ""
         return f"{self.volume_id}p{partition.number}{label}"
 
+    def label(self, partition: Partition, *, alone: bool) -> str:
+        """What a partition is called in logs and lists, never by a name from the evidence: without its volume where all
+        is of one snapshot."""
+        label = f"p{partition.key}{'.journal' if self.journal_of else ''}"
+        return label if alone else f"{self.journal_of or self.volume_id}{label}"
 
-def load_evidence(path: Path) -> Evidence:
-    """Read the facts that `evidence_volume` returned. A volume id must look like one: files are named after it."""
+
+@dataclass(frozen=True)
+class Host:
+    """All that is attached to an analysis host: evidence first, then what shows its journals."""
+
+    volumes: tuple[Evidence, ...]
+    sets: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def evidence(self) -> list[Evidence]:
+        return [volume for volume in self.volumes if not volume.journal_of]
+
+    def label(self, volume: Evidence, partition: Partition) -> str:
+        return volume.label(partition, alone=len(self.evidence) == 1)
+
+    def pairs(self) -> list[tuple[Evidence, Partition]]:
+        """Every partition with its volume."""
+        return [(volume, partition) for volume in self.volumes for partition in volume.partitions]
+
+
+def load_evidence(path: Path) -> Host:
+    """Read the facts that the role `evidence` left. A volume id must look like one: files are named after it."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        partitions = tuple(
-            Partition(
-                number=int(entry["number"]), device=str(entry.get("device") or ""), type=str(entry.get("type") or ""),
-                kind=str(entry.get("kind") or "unknown"), size_bytes=int(entry.get("size_bytes") or 0),
-                mounted=bool(entry.get("mounted")), mount_point=entry.get("mount_point") or None,
-                journal_dirty=entry.get("journal_dirty"), reason=entry.get("reason") or None)
-            for entry in data["partitions"])
-        evidence = Evidence(str(data["volume_id"]), str(data.get("snapshot_id") or ""),
-                            int(data.get("size_bytes") or 0), partitions)
+        volumes = tuple(_volume(entry) for entry in data["volumes"])
+        found = tuple(dict(entry) for entry in data.get("sets") or [])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvidenceError(f"{path} does not describe an evidence volume: {error!r}; "
+        raise EvidenceError(f"{path} does not describe evidence volumes: {error!r}; "
                             "pass the file that the evidence step wrote") from error
-    if not re.fullmatch(r"vol-[0-9a-f]{8,17}", evidence.volume_id):
-        raise EvidenceError(f"{path}: volume_id must be a volume id such as vol-0123456789abcdef0")
-    return evidence
+    for name in (name for volume in volumes for name in (volume.volume_id, volume.journal_of)):
+        if name and not re.fullmatch(r"vol-[0-9a-f]{8,17}", name):
+            raise EvidenceError(f"{path}: volume_id must be a volume id such as vol-0123456789abcdef0")
+    host = Host(volumes, found)
+    if not host.evidence or not all(volume.volume_id for volume in volumes):
+        raise EvidenceError(f"{path}: there must be an evidence volume, and each volume_id must be a volume id")
+    return host
+
+
+def _volume(data: dict[str, Any]) -> Evidence:
+    partitions = tuple(
+        Partition(
+            number=int(entry["number"]), device=str(entry.get("device") or ""), type=str(entry.get("type") or ""),
+            kind=str(entry.get("kind") or "unknown"), size_bytes=int(entry.get("size_bytes") or 0),
+            mounted=bool(entry.get("mounted")), mount_point=entry.get("mount_point") or None,
+            journal_dirty=entry.get("journal_dirty"), reason=entry.get("reason") or None)
+        for entry in data["partitions"])
+    return Evidence(str(data["volume_id"]), str(data.get("snapshot_id") or ""), int(data.get("size_bytes") or 0),
+                    partitions, str(data.get("journal_of") or ""))
 
 
 def clean(text: str | bytes, limit: int = EXCERPT_LIMIT) -> str:

@@ -38,21 +38,21 @@ class StepError(Exception):
 class Step:
     """One piece of work. `work` gets a function for progress lines and returns numbers for the summary."""
 
-    partition: int | str
+    partition: str  # its label, `p1`
     name: str
     work: Callable[[Say], dict[str, Any]]
     timeout: float
 
     @property
     def label(self) -> str:
-        return f"p{self.partition}: {self.name}"
+        return f"{self.partition}: {self.name}"
 
 
 @dataclass
 class Outcome:
     """How a step ended. `state`: done, failed, timeout, skipped; `code`: why, in one word."""
 
-    partition: int | str
+    partition: str
     name: str
     state: str
     seconds: float = 0.0

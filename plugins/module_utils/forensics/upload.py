@@ -146,7 +146,7 @@ class Uploader:
 
     def _put(self, name: str, path: Path, sent: Sent) -> bool:
         """One try under one key; false when the file has to be tried again later."""
-        key = self.request.prefix + object_name(name, sent.version)
+        key = self.request.key(object_name(name, sent.version))
         taken = {other.key for other_name, other in self.state.files.items() if other_name != name}
         if name.startswith(ANALYST) and key in taken:
             sent.state = "conflict"
@@ -204,10 +204,12 @@ class Uploader:
             name = sent.key.removeprefix(self.request.prefix)
             if name in (MARKER, SUMS, ANALYST + SUMS):
                 continue
-            (analyst if name.startswith(ANALYST) else results).append(f"{sent.sha256}  {name}\n")
+            line = f"{sent.sha256}  {sent.key.removeprefix(self.request.root)}\n"
+            (analyst if name.startswith(ANALYST) else results).append(line)
         lists = []
         own = self.folders.results / SUMS
-        if not own.exists():
+        # The analysis knows files by name alone, and not which snapshot's folder they go to.
+        if self.request.folders or not own.exists():
             own = self._write_list(SUMS, results)
         lists.append((SUMS, own))
         if analyst:

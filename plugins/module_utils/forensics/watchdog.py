@@ -11,7 +11,8 @@ $EXIT_STATUS), and `outcome.json` in the work folder is the analysis' own accoun
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,6 +39,18 @@ class Request:
     endpoint_url: str | None
     deadline: datetime | None
     latest: datetime | None = None  # until when the host may be prolonged; None: not at all
+    # Of several snapshots: where the artifacts of each volume go. All of it lies below `root`, the incident's folder.
+    folders: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def root(self) -> str:
+        """What names in lists of hashes are relative to."""
+        return self.prefix.split("/", 1)[0] + "/" if self.folders else self.prefix
+
+    def key(self, name: str) -> str:
+        """The key of an artifact by its file's name: a volume's own artifacts go to its snapshot's folder."""
+        volume = re.match(r"(vol-[0-9a-f]+)p[0-9]+\.", name)
+        return self.folders.get(volume.group(1) if volume else "", self.prefix) + name
 
 
 @dataclass
@@ -60,11 +73,14 @@ def load_request(path: Path) -> Request:
             prefix=str(data["artifact_prefix"]), region=str(data["artifact_bucket_region"]),
             endpoint_url=str(data.get("endpoint_url") or "") or None,
             deadline=read_time(data["deadline"]) if data.get("deadline") else None,
-            latest=read_time(data["latest"]) if data.get("latest") else None)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            latest=read_time(data["latest"]) if data.get("latest") else None,
+            folders={str(volume): str(folder) for volume, folder in (data.get("artifact_folders") or {}).items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RequestError(f"{path} does not describe a request: {error!r}; run the role forensics again") from error
     if not request.bucket or not request.prefix.endswith("/"):
         raise RequestError(f"{path}: artifact_bucket must be given, and artifact_prefix must end with a slash")
+    if not all(folder.startswith(request.root) and folder.endswith("/") for folder in request.folders.values()):
+        raise RequestError(f"{path}: artifact_folders must be below {request.root} and end with a slash")
     return request
 
 

@@ -90,7 +90,7 @@ def play(work: Path) -> dict[str, Any]:
     from ansible_collections.dfir.aws.plugins.module_utils.evidence_journal import device_reader, journal_dirty
     from ansible_collections.dfir.aws.plugins.module_utils.evidence_mount import mount_options
     from ansible_collections.dfir.aws.plugins.module_utils.forensics import analyze, plaso_run, scan
-    from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Evidence, Partition
+    from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Evidence, Host, Partition
 
     share = work / "share"
     shutil.copytree(IMAGE / "rules", share / "rules")
@@ -118,8 +118,8 @@ def play(work: Path) -> dict[str, Any]:
         presets[kind] = plaso_run.choose(partitions[-1], "auto", "filtered")[0]
     steps = tuple(step for step in analyze.STEP_ORDER if step != "plaso")
     (work / "scratch").mkdir()
-    settings = analyze.Settings(Evidence("vol-0123456789abcdef0", "snap-0", 1, tuple(partitions)),
-                                Artifacts(work / "out"), work / "scratch", steps=steps)
+    evidence = Evidence("vol-0123456789abcdef0", "snap-0", 1, tuple(partitions))
+    settings = analyze.Settings(Host((evidence,)), Artifacts(work / "out"), work / "scratch", steps=steps)
     try:
         complete = analyze.analyze(settings)
     finally:
@@ -128,7 +128,7 @@ def play(work: Path) -> dict[str, Any]:
             sh("losetup", "--detach", loop)
     out = work / "out"
     for partition in partitions:
-        stem = settings.evidence.stem(partition)
+        stem = evidence.stem(partition)
         found = result[partition.type]
         found["after"] = sha256(images[partition.type])
         found["image"] = str(images[partition.type])

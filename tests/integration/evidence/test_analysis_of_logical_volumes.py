@@ -50,7 +50,7 @@ def server() -> Tree:
 def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     pytest.importorskip("dissect.volume", reason="dissect is not installed")
     from ansible_collections.dfir.aws.plugins.module_utils.forensics import analyze, scan
-    from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Evidence, Partition
+    from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Evidence, Host, Partition
 
     folder = tmp_path_factory.mktemp("lvm")
     for name in ("work", "ext4-work", "xfs-work", "scratch"):
@@ -78,7 +78,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     partition = Partition(3, str(disk), "LVM2_member", "lvm", disk.stat().st_size, False, None, None, None)
     before = hashlib.sha256(disk.read_bytes()).hexdigest()
     try:
-        complete = analyze.analyze(analyze.Settings(Evidence("vol-0123456789abcdef0", "", 1, (partition,)),
+        complete = analyze.analyze(analyze.Settings(Host((Evidence("vol-0123456789abcdef0", "", 1, (partition,)),)),
                                                     Artifacts(folder / "out"), folder / "scratch", steps=steps))
     finally:
         patch.undo()

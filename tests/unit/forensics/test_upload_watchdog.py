@@ -89,6 +89,8 @@ def test_marker_with_something_missing_is_incomplete() -> None:
 
 
 @pytest.mark.parametrize("change", [{"artifact_prefix": "i/s"}, {"artifact_bucket": ""}, {"deadline": "soon"},
+                                    {"artifact_folders": {"vol-1": "other/s/"}}, {"artifact_folders": {"vol-1": "i/x"}},
+                                    {"artifact_folders": ["i/s/"]},
                                     {"request_id": None, "mode": None, "artifact_bucket_region": None}])
 def test_settings_that_cannot_be_used_say_so(tmp_path: Path, change: dict[str, Any]) -> None:
     path = tmp_path / "request.json"

@@ -14,6 +14,7 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.dfir.aws.plugins.filter.analysis_hosts import (
     analysis_host_result,
+    attached_volumes,
     choose_instance,
     known_hosts,
     launch_disks,
@@ -98,7 +99,8 @@ def test_p42_user_data_holds_no_secret(user_data: dict[str, Any]) -> None:
 
 def test_p28_the_hosts_policy_writes_below_its_own_prefix_only() -> None:
     text = render("host_policy.json.j2", analysis_host_partition="aws", analysis_host_artifact_bucket="ARTIFACT_BUCKET",
-                  analysis_host_artifact_prefix="ARTIFACT_PREFIX", analysis_host_extra_policy_statements=[])
+                  analysis_host_artifact_prefix="ARTIFACT_PREFIX", analysis_host_artifact_folders=[],
+                  analysis_host_extra_policy_statements=[])
     assert json.loads(text) == json.loads((IAM / "analysis-host-policy.json").read_text())
     actions = [action for statement in json.loads(text)["Statement"] for action in statement["Action"]]
     assert sorted(actions) == ["s3:AbortMultipartUpload", "s3:PutObject"]
@@ -107,8 +109,20 @@ def test_p28_the_hosts_policy_writes_below_its_own_prefix_only() -> None:
 def test_more_statements_are_possible() -> None:
     more = {"Effect": "Allow", "Action": "kms:GenerateDataKey", "Resource": "arn:k"}
     text = render("host_policy.json.j2", analysis_host_partition="aws", analysis_host_artifact_bucket="b",
-                  analysis_host_artifact_prefix="p/", analysis_host_extra_policy_statements=[more])
+                  analysis_host_artifact_prefix="p/", analysis_host_artifact_folders=[],
+                  analysis_host_extra_policy_statements=[more])
     assert json.loads(text)["Statement"][1] == more
+
+
+def test_p28_of_several_snapshots_only_artifacts_of_volumes_can_be_written_into_each_folder() -> None:
+    """The marker of a request for one of them alone must not come from this host."""
+    text = render("host_policy.json.j2", analysis_host_partition="aws", analysis_host_artifact_bucket="b",
+                  analysis_host_artifact_prefix="INC-1/set-1/", analysis_host_extra_policy_statements=[],
+                  analysis_host_artifact_folders=["INC-1/snap-a/", "INC-1/snap-b/"])
+    assert [item["Resource"] for item in json.loads(text)["Statement"]] == [
+        "arn:aws:s3:::b/INC-1/set-1/*", "arn:aws:s3:::b/INC-1/snap-a/vol-*", "arn:aws:s3:::b/INC-1/snap-b/vol-*"]
+    assert {action for item in json.loads(text)["Statement"] for action in item["Action"]} == {
+        "s3:AbortMultipartUpload", "s3:PutObject"}
 
 
 @pytest.mark.parametrize("path", sorted(IAM.glob("*.json")), ids=lambda path: path.name)
@@ -190,13 +204,28 @@ def test_result_and_known_hosts() -> None:
                      {"DeviceName": "/dev/xvda", "Ebs": {"VolumeId": "vol-root"}},
                      {"DeviceName": "/dev/sdb", "Ebs": {"VolumeId": "vol-scratch"}}]}
     console = {"host_keys": [{"type": "ssh-ed25519", "key": "AAAA"}], "fingerprints": ["SHA256:x"]}
-    result = analysis_host_result(described, {"instance_id": ""}, {"volume_id": "vol-e"}, console, name="dfir-1",
+    result = analysis_host_result(described, {"instance_id": ""}, [{"volume_id": "vol-e"}], console, name="dfir-1",
                                   user="dfir", expires="2026-11-21T00:00:00Z", hours=3, group="sg-1")
-    assert result["scratch_volume_id"] == "vol-scratch" and result["volume_id"] == "vol-e"
+    assert result["scratch_volume_id"] == "vol-scratch" and result["volumes"] == [{"volume_id": "vol-e"}]
     assert result["known_hosts"] == ["10.0.0.5 ssh-ed25519 AAAA"] == known_hosts(console["host_keys"], "10.0.0.5")
     assert result["deadline"] == result["expires"] and not result["ended"] and not result["adopted"]
     moved = analysis_host_result(described, {}, expires="2026-11-21T06:00:00Z", deadline="2026-11-21T00:00:00Z")
     assert (moved["deadline"], moved["expires"]) == ("2026-11-21T00:00:00Z", "2026-11-21T06:00:00Z")
+
+
+def test_volumes_are_known_with_their_snapshots_and_the_last_word_about_their_attachment() -> None:
+    created = [{"volume_id": "vol-a", "item": {"id": "snap-copy", "source_id": "snap-a"}},
+               {"volume_id": "vol-b", "item": {"snapshot_id": "snap-b", "journal_of": "vol-x"}},
+               {"volume_id": "", "item": {"id": "snap-c"}}]
+    attached = [{"volume_id": "vol-a", "device_name": "/dev/sdf", "delete_on_termination": True},
+                {"volume_id": "vol-b", "device_name": "", "delete_on_termination": False},
+                {"volume_id": "vol-b", "device_name": "/dev/sdg", "delete_on_termination": True}]
+    assert attached_volumes(created, attached) == [
+        {"volume_id": "vol-a", "device_name": "/dev/sdf", "delete_on_termination": True, "snapshot_id": "snap-copy",
+         "source_id": "snap-a"},
+        {"volume_id": "vol-b", "device_name": "/dev/sdg", "delete_on_termination": True, "snapshot_id": "snap-b",
+         "source_id": ""}]
+    assert attached_volumes(created[2:], []) == [], "check mode makes none"
 
 
 @pytest.mark.parametrize(("given", "hours"), [("3", 3), (3, 3), ("0.5", 0.5), (0.5, 0.5)])

@@ -214,6 +214,17 @@ class TestArtifacts:
         assert result["summary"] == {"findings": {"high": 3}}
         assert {item["name"] for item in result["objects"]} == {"vol-1p1.plaso", "summary.json", "complete.json"}
 
+    def test_artifacts_in_the_folders_of_several_snapshots_count(self, run: Run, bucket: Any) -> None:
+        for key in ("INC-1/snap-a/vol-1p1.plaso", "INC-1/snap-a/vol-9p1.plaso", "INC-1/snap-a/complete.json",
+                    "INC-1/snap-b/vol-2p1.plaso", "INC-1/snap-1/summary.json"):
+            bucket(key, b"{}")
+        more = ["INC-1/snap-a/vol-1p", "INC-1/snap-b/vol-2p"]
+        result = self.wait(run, more_prefixes=more)
+        assert not result["reached"], "the marker of a request for one of them is not ours"
+        assert {item["name"] for item in result["objects"]} == {"vol-1p1.plaso", "vol-2p1.plaso", "summary.json"}
+        bucket("INC-1/snap-1/complete.json", b"{}")
+        assert self.wait(run, more_prefixes=more)["reached"]
+
     def test_another_attempts_marker_is_not_ours(self, run: Run, bucket: Any) -> None:
         bucket("INC-1/snap-1/run-ffff/complete.json", b"{}")
         result = self.wait(run)
@@ -293,6 +304,16 @@ class TestSnapshotVolume:
         assert second["adopted"] and not second["changed"] and second["volume_id"] == first["volume_id"]
         other = run("ec2_snapshot_volume", **{**arguments, "tags": {**TAGS, "dfir:request": "f" * 16}})
         assert other["changed"] and other["volume_id"] != first["volume_id"]
+
+    def test_a_second_volume_for_journals_is_another_one(self, run: Run, aws: Any, snapshot: str) -> None:
+        names = ["dfir:request", "dfir:volume-role"]
+        arguments = {"snapshot_id": snapshot, "availability_zone": f"{REGION}a", "adopt_by_tags": names}
+        made = {role: [run("ec2_snapshot_volume", **arguments, tags={**TAGS, "dfir:volume-role": role})
+                       for _time in range(2)] for role in ("evidence", "journal")}
+        ids = {role: [result["volume_id"] for result in results] for role, results in made.items()}
+        assert ids["evidence"][0] == ids["evidence"][1] != ids["journal"][0] == ids["journal"][1]
+        assert [result["adopted"] for result in made["journal"]] == [False, True]
+        assert run("ec2_snapshot_volume", **arguments, tags=TAGS)["failed"]
 
     def test_p18_a_volume_in_another_zone_does_not_serve(self, run: Run, snapshot: str) -> None:
         first = run("ec2_snapshot_volume", snapshot_id=snapshot, availability_zone=f"{REGION}a", tags=TAGS)

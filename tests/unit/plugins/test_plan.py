@@ -24,7 +24,7 @@ TABLES = DEFAULTS["plan_default_prices"]
 OURS = [{"item": item, "as_of": "2026-11-01", "source": "contract", "prices": {"eu-west-1": price, "us-east-1": price}}
         for item, price in (("host", {"m6i": 0.05}), ("volume", 0.073), ("snapshot", 0.0365), ("transfer", 0.02))]
 REQUEST: dict[str, Any] = {"request_id": "0123456789abcdef", "mode": "automatic", "time_limit_hours": None,
-                           "analysis_region": "eu-west-1", "max_cost_usd": None}
+                           "analysis_region": "eu-west-1", "max_cost_usd": None, "journal": "ignore"}
 COPY = {"how": "copy", "id": "snap-1", "volume_gib": 100, "full_bytes": 40 * 2**30, "pending": False,
         "source_id": "snap-1", "source_region": "us-east-1"}
 LOOKED = {"image": {"image_id": "ami-1", "root_volume_gib": 8},
@@ -56,9 +56,14 @@ def host(request: dict[str, Any], volume: int, kind: str, vcpus: int) -> dict[st
 
 def make(found: dict[str, Any] = COPY, tables: Any = OURS, *, kind: str = "m6i.large", vcpus: int = 2, limit: Any = "",
          **fields: Any) -> dict[str, Any]:
-    request = {**REQUEST, **fields}
-    return filters.request_plan(request, found, host(request, found["volume_gib"], kind, vcpus), tables,
-                                max_cost_usd=limit)
+    return several([found], tables, kind=kind, vcpus=vcpus, limit=limit, **fields)
+
+
+def several(found: list[dict[str, Any]], tables: Any = OURS, *, kind: str = "m6i.large", vcpus: int = 2,
+            limit: Any = "", **fields: Any) -> dict[str, Any]:
+    request, volume = {**REQUEST, **fields}, sum(snapshot["volume_gib"] for snapshot in found)
+    return filters.request_plan(request, {"snapshots": found, "volume_gib": volume},
+                                host(request, volume, kind, vcpus), tables, max_cost_usd=limit)
 
 
 def cost(plan: dict[str, Any]) -> dict[str, float]:
@@ -110,9 +115,31 @@ def test_without_a_copy_nothing_is_transferred(how: str) -> None:
 
 def test_where_aws_does_not_say_how_much_is_written_the_whole_volume_counts() -> None:
     plan = make({**COPY, "full_bytes": None})
-    assert plan["copied_gib"] == 100 and not plan["data_known"]
+    assert plan["copied_gib"] == 100 and not plan["snapshots"][0]["data_known"]
     assert any("AWS does not say" in line for line in filters.plan.table(plan))
     assert make({**COPY, "full_bytes": 0})["copied_gib"] == 0
+
+
+@pytest.mark.parametrize("journal", ["auto", "both"])
+def test_a_second_volume_for_journals_counts_whether_or_not_it_will_be_needed(journal: str) -> None:
+    without, plan = make(), make(journal=journal)
+    assert (without["journal_gib"], plan["journal_gib"]) == (0, 100)
+    assert plan["volumes_gib"] == without["volumes_gib"] + 100
+    assert cost(plan)["volumes"] - cost(without)["volumes"] == pytest.approx(100 * 6 * 0.0001, abs=1e-3)
+    text = " ".join(" ".join(line[10:] for line in filters.plan.table(plan)).split())
+    assert "evidence 100, journals up to 100" in text
+    assert not any("journals" in line for line in filters.plan.table(without))
+
+
+def test_all_copies_and_volumes_of_several_snapshots_count() -> None:
+    plan = several([COPY, {**COPY, "id": "snap-9", "source_id": "snap-2", "volume_gib": 50, "how": "itself"},
+                    {**COPY, "id": "snap-3", "source_id": "snap-3", "volume_gib": 20, "full_bytes": None}])
+    assert (plan["volume_gib"], plan["copied_gib"], plan["data_gib"]) == (170, 60, 100)
+    assert plan["volumes_gib"] == 8 + (30 + 170) + 170
+    assert [snapshot["id"] for snapshot in plan["snapshots"]] == ["snap-1", "snap-2", "snap-3"]
+    text = "\n".join(filters.plan.table(plan))
+    assert "2 of 3 snapshots, 60.0 GiB from us-east-1 to eu-west-1" in text
+    assert all(f"{name} in us-east-1" in text for name in ("snap-1", "snap-2", "snap-3"))
 
 
 def test_the_expected_duration_is_never_longer_than_the_limit_and_a_manual_one_is_not_guessed() -> None:

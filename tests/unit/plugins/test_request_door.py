@@ -217,7 +217,7 @@ def test_p63_whatever_roles_and_playbooks_set_is_refused() -> None:
     names = {name for file in files for name in names_in(yaml.safe_load(file.read_text(encoding="utf-8")))}
     for folder in ROOT.glob("roles/*/defaults/main.yml"):
         names |= {folder.parents[1].name, *(yaml.safe_load(folder.read_text(encoding="utf-8")) or {})}
-    assert {"settle_standing", "analyst_key", "analyze_request_problem", "__snapshot_choice"} <= names
+    assert {"settle_standing", "analyst_key", "analyze_request_problem", "__snapshot_choices"} <= names
     refused = {problem.field for problem in request_door.refused_names(dict.fromkeys(names), on_platform=True)}
     assert names - refused - set(request_fields.NAMES) - {"name", "groups"} == set()
 
@@ -252,6 +252,31 @@ def test_the_identity_is_the_same_on_every_door(values: dict[str, Any], table: d
                    {"aws_snapshot_region": "eu-west-1"}, {"aws_analysis_region": "us-east-1"}):
         assert spec(values, **change)["request_id"] != first["request_id"]
     assert request_spec.identity("1", "alice", values) != request_spec.identity("2", "alice", values)
+
+
+def test_several_snapshots_are_one_request_whatever_their_order(values: dict[str, Any], table: dict[str, Any]) -> None:
+    ids = ["snap-0ad934c9551c5f65a", "snap-12345678"]
+    doors = [request_fields.check({**table["valid"], "aws_snapshot_id": raw})[0]
+             for raw in (ids, ids[::-1], ",".join(ids), "\n".join(ids[::-1]))]
+    first, *others = [spec(door) for door in doors]
+    assert all(other["request_id"] == first["request_id"] for other in others)
+    assert first["request_id"] not in [spec({**values, "aws_snapshot_id": [name]})["request_id"] for name in ids]
+    own = f"INC-2026-0042/set-{first['request_id']}/"
+    assert first["artifact_prefix"] == own and [item["id"] for item in first["snapshots"]] == ids
+    assert [item["artifact_prefix"] for item in first["snapshots"]] == [f"INC-2026-0042/{name}/" for name in ids]
+    again = spec(doors[0], attempt=2)
+    assert all(item["artifact_prefix"].endswith(f"/run-{again['request_id']}/") for item in again["snapshots"])
+    assert again["artifact_prefix"] != own
+
+
+def test_a_list_of_one_snapshot_is_that_snapshot(values: dict[str, Any], table: dict[str, Any]) -> None:
+    listed = request_fields.check({**table["valid"], "aws_snapshot_id": [table["valid"]["aws_snapshot_id"]]})[0]
+    assert spec(listed) == spec(values)
+
+
+def test_how_journals_are_looked_at_is_no_other_request(values: dict[str, Any]) -> None:
+    assert spec(values, journal="both")["request_id"] == spec(values)["request_id"]
+    assert spec(values, journal="both")["journal"] == "both"
 
 
 def test_a_later_attempt_has_a_folder_of_its_own(values: dict[str, Any]) -> None:

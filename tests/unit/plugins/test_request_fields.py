@@ -33,7 +33,8 @@ def test_the_valid_request_is_accepted_with_defaults() -> None:
     values, problems = check()
     assert problems == []
     left_out = {"time_limit_hours": None, "max_cost_usd": None, "max_hours": None}
-    assert values == {**VALID, **left_out, "wait_for_results": True, "attempt": 1}
+    assert values == {**VALID, **left_out, "aws_snapshot_id": [VALID["aws_snapshot_id"]], "journal": "auto",
+                      "wait_for_results": True, "attempt": 1}
 
 
 @pytest.mark.parametrize("entry", TABLE["refused"], ids=lambda entry: entry["name"])
@@ -72,7 +73,16 @@ def test_p43_hostile_input_is_refused_with_one_sentence_that_names_the_field(ent
         ("aws_ec2_instance_type", "m7i.metal-24xl", "m7i.metal-24xl"),
         ("aws_ec2_instance_type", "g4dn.xlarge", "g4dn.xlarge"),
         ("forensics_mode", "", "automatic"),
-        ("aws_snapshot_id", "snap-12345678", "snap-12345678"),
+        ("aws_snapshot_id", "snap-12345678", ["snap-12345678"]),
+        ("aws_snapshot_id", ["snap-12345678"], ["snap-12345678"]),
+        ("aws_snapshot_id", ["snap-12345679", "snap-12345678"], ["snap-12345678", "snap-12345679"]),
+        ("aws_snapshot_id", "snap-12345679,snap-12345678", ["snap-12345678", "snap-12345679"]),
+        ("aws_snapshot_id", " snap-12345679 , snap-12345678", ["snap-12345678", "snap-12345679"]),
+        ("aws_snapshot_id", "snap-12345679\nsnap-12345678", ["snap-12345678", "snap-12345679"]),
+        ("aws_snapshot_id", "snap-12345679\r\nsnap-12345678", ["snap-12345678", "snap-12345679"]),
+        ("journal", "", "auto"),
+        ("journal", "both", "both"),
+        ("journal", "ignore", "ignore"),
         ("aws_snapshot_region", "", "eu-west-1"),
         ("aws_analysis_region", "us-gov-west-1", "us-gov-west-1"),
         ("aws_analysis_region", "ap-southeast-5", "ap-southeast-5"),

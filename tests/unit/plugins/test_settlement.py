@@ -33,6 +33,7 @@ ROLE = Path(__file__).resolve().parents[3] / "roles" / "settle"
 HOST = {"instance_id": "i-1", "address": "10.0.0.5", "deadline": "2026-11-21T00:00:00Z"}
 GOOD = settlement({"plan_result": {"a": 1}, "snapshot_result": {"id": "snap-1"}, "analysis_host_result": HOST}, {
     "analysis_host_reach_result": {"reached": True}, "evidence_result": {"a": 1}, "toolbox_result": {"a": 1},
+    "evidence_journal_result": {"a": 1},
     "analyst_access_result": {"a": 1}, "forensics_result": {"started": True}})
 
 
@@ -75,7 +76,7 @@ def test_the_reason_is_the_failed_tasks_own_sentence() -> None:
 
 @pytest.mark.parametrize(("step", "ends"), [("plan", False), ("snapshot", False), ("analysis_host", False),
                                             ("connection", False), ("evidence", False), ("toolbox", True),
-                                            ("analyst_access", False), ("forensics", True)])
+                                            ("journal", False), ("analyst_access", False), ("forensics", True)])
 def test_only_a_host_without_working_tools_is_ended(step: str, ends: bool) -> None:
     controller, host = facts(step)
     place = controller if step in ("plan", "snapshot", "analysis_host") else host

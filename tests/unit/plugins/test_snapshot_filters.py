@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 from ansible_collections.dfir.aws.plugins.filter.snapshots import (
     choose_snapshot,
+    choose_snapshots,
+    copies_settled,
     later_expiry,
+    snapshot_find_results,
     snapshot_refusal,
+    snapshot_refusals,
     snapshot_result,
+    snapshot_results,
     winning_copy,
 )
 
@@ -116,3 +121,72 @@ def test_result_reads_both_spellings(described: dict[str, Any]) -> None:
     assert result == {"id": "snap-a", "region": "eu-west-1", "volume_gib": 8, "encrypted": True, "kms_key_id": "k",
                       "owner_id": "1", "source_id": SOURCE, "source_region": "us-east-1", "copied": True,
                       "reused": False, "started": "snap-a"}
+
+
+class TestSeveral:
+    """Three snapshots of one request: one is in the analysis region, one was copied before, one is to be copied."""
+
+    SOURCES = [{"id": name, "region": "us-east-1"} for name in ("snap-1", "snap-2", "snap-3")]
+    ITSELF = {"snapshot_id": "snap-1", "state": "completed", "volume_size": 8}
+    EARLIER = copy("earlier", "10:00", "pending", source="snap-2", volume_size=20)
+
+    @pytest.fixture
+    def choices(self) -> list[dict[str, Any]]:
+        found = [{"snapshots": [self.ITSELF]}, {"snapshots": []}, {"snapshots": []}]
+        failed = copy("x", "01:00", "error", "snap-3")
+        copies = [{"skipped": True}, {"snapshots": [self.EARLIER]}, {"snapshots": [failed]}]
+        return choose_snapshots(self.SOURCES, found, copies)
+
+    def looked(self, choices: list[dict[str, Any]], **source: Any) -> list[dict[str, Any]]:
+        described = {"snapshot_id": "snap-3", "state": "completed", "volume_size": 30, **source}
+        return [{"item": choices[2], "snapshots": [described]}]
+
+    def test_each_is_decided_by_itself(self, choices: list[dict[str, Any]]) -> None:
+        assert [(item["source_id"], item["how"]) for item in choices] == [
+            ("snap-1", "itself"), ("snap-2", "reuse"), ("snap-3", "copy")]
+        assert [item["carcasses"] for item in choices] == [[], [], ["snap-x"]]
+
+    def test_all_that_cannot_be_used_is_said_at_once(self, choices: list[dict[str, Any]]) -> None:
+        assert snapshot_refusals(choices, self.looked(choices)) == ""
+        choices[0]["snapshot"]["storage_tier"] = "archive"
+        said = snapshot_refusals(choices, self.looked(choices, public=True))
+        assert "snap-1 is archived" in said and "snap-3 is public" in said and "snap-2" not in said
+        gone = snapshot_refusals(choices, [{"item": choices[2], "snapshots": []}])
+        assert "snap-3 is not in us-east-1" in gone
+
+    def test_in_its_own_region_nothing_else_is_looked_at(self) -> None:
+        nowhere = choose_snapshots(self.SOURCES[:1], [{"snapshots": []}], [{"skipped": True}])
+        assert "snap-1 is not in us-east-1" in snapshot_refusals(nowhere, [])
+
+    def test_what_there_is_has_all_sizes(self, choices: list[dict[str, Any]]) -> None:
+        found = snapshot_find_results(choices, self.looked(choices))
+        assert found["volume_gib"] == 58
+        assert [(item["id"], item["source_id"], item["pending"]) for item in found["snapshots"]] == [
+            ("snap-1", "snap-1", False), ("snap-earlier", "snap-2", True), ("snap-3", "snap-3", False)]
+
+    def test_p71_each_copy_is_settled_by_itself(self, choices: list[dict[str, Any]]) -> None:
+        started = [{"item": choices[2], "snapshot_id": "snap-mine"}]
+        mine = copy("mine", "12:00", "pending", "snap-3")
+        won = copies_settled(choices, started, [{"item": started[0], "snapshots": [mine]}])
+        assert [item["waiting"] for item in won] == ["", "snap-earlier", "snap-mine"]
+        assert [item["started"] for item in won] == ["", "", "snap-mine"] and not any(item["surplus"] for item in won)
+        older = copy("older", "11:00", "pending", "snap-3")
+        lost = copies_settled(choices, started, [{"item": started[0], "snapshots": [mine, older]}])
+        assert (lost[2]["surplus"], lost[2]["started"], lost[2]["waiting"]) == ("snap-mine", "", "snap-older")
+        assert lost[2]["how"] == "reuse"
+
+    def test_in_check_mode_nothing_is_waited_for_that_was_not_made(self, choices: list[dict[str, Any]]) -> None:
+        assert [item["waiting"] for item in copies_settled(choices, [{"item": choices[2], "skipped": True}])] == [
+            "", "snap-earlier", ""]
+
+    def test_the_result_has_each_where_it_is_now(self, choices: list[dict[str, Any]]) -> None:
+        started = [{"item": choices[2], "snapshot_id": "snap-mine"}]
+        settled = copies_settled(choices, started, [{"item": started[0], "snapshots": [copy("mine", "12:00", "pending",
+                                                                                            "snap-3")]}])
+        waited = [{"item": settled[1], "snapshot": {"SnapshotId": "snap-earlier", "VolumeSize": 20}},
+                  {"item": settled[2], "snapshot": {"SnapshotId": "snap-mine", "VolumeSize": 30}}]
+        result = snapshot_results(settled, waited, "eu-west-1")
+        assert result["volume_gib"] == 58
+        assert [(item["id"], item["source_id"], item["copied"], item["reused"]) for item in result["snapshots"]] == [
+            ("snap-1", "snap-1", False, False), ("snap-earlier", "snap-2", False, True),
+            ("snap-mine", "snap-3", True, False)]

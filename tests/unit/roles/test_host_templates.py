@@ -54,9 +54,12 @@ def toolbox(tmp_path: Path) -> Any:
     """Runs the real dfir-toolbox with a podman that writes down what it was asked."""
     (tmp_path / "podman").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/asked\n')
     evidence = tmp_path / "evidence.json"
-    evidence.write_text(json.dumps({"device": "/dev/nvme2n1", "by_id": f"{tmp_path}/disk", "partitions": [
-        {"device": "/dev/nvme2n1p1", "by_id": f"{tmp_path}/disk-part1"}, {"device": "", "by_id": ""}]}))
+    evidence.write_text(json.dumps({"volumes": [
+        {"device": "/dev/nvme2n1", "by_id": f"{tmp_path}/disk", "partitions": [
+            {"device": "/dev/nvme2n1p1", "by_id": f"{tmp_path}/disk-part1"}, {"device": "", "by_id": ""}]},
+        {"device": "/dev/nvme9n1", "by_id": f"{tmp_path}/second", "partitions": []}]}))
     (tmp_path / "disk").symlink_to("/dev/nvme1n1")
+    (tmp_path / "second").symlink_to("/dev/nvme3n1")
     (tmp_path / "disk-part1").symlink_to("/dev/nvme1n1p1")
     script = tmp_path / "dfir-toolbox"
     script.write_text(render("toolbox", "dfir-toolbox").replace("/etc/dfir/evidence.json", str(evidence)))
@@ -74,13 +77,14 @@ def test_the_tools_run_locked_down(toolbox: Any) -> None:
     asked = toolbox("--name", "dfir-analysis", "analyze", "--out", "/results")
     line = " ".join(asked)
     for part in ("--network none", "--read-only", "--cap-drop all", "--cap-add DAC_READ_SEARCH", "--pull never",
-                 "--security-opt no-new-privileges", "--volume /evidence:/evidence:ro",
+                 "--security-opt no-new-privileges", "--volume /evidence:/evidence:ro", "--volume /journal:/journal:ro",
                  "--volume /etc/dfir:/etc/dfir:ro", "--name dfir-analysis --replace"):
         assert part in line
     assert asked.count("--cap-add") == 1
     # p19: the disk is found by its id, whatever number it has by now, and is called inside what the facts call it.
     assert [word for word in asked if word.startswith("--device")] == [
-        "--device=/dev/nvme1n1:/dev/nvme2n1:r", "--device=/dev/nvme1n1p1:/dev/nvme2n1p1:r"]
+        "--device=/dev/nvme1n1:/dev/nvme2n1:r", "--device=/dev/nvme1n1p1:/dev/nvme2n1p1:r",
+        "--device=/dev/nvme3n1:/dev/nvme9n1:r"]
     assert asked[-4:] == ["registry.example.org/analyst-tools:1", "analyze", "--out", "/results"]
     assert "/srv/dfir/upload" not in line
 
@@ -346,3 +350,32 @@ esac
     show = "show --property=ActiveState --value dfir-analysis.service"
     assert log == [show, show, *["start dfir-upload.service"] * 3, "poweroff"]
     assert (tmp_path / "upload/ended").read_text() == "unknown\n"
+
+
+def test_after_a_restart_all_volumes_are_protected_before_any_is_mounted() -> None:
+    """Evidence and second volumes alike: by then the journal is applied, and is not to be applied again."""
+
+    def part(disk: str, number: int, point: str, options: str, *, mounted: bool = True) -> dict[str, Any]:
+        return {"device": f"/dev/{disk}p{number}", "by_id": f"/dev/disk/by-id/{disk}-part{number}", "type": "ext4",
+                "mounted": mounted, "mount_point": f"{point}/vol-1/p{number}", "options": options}
+
+    volumes = [
+        {"by_id": "/dev/disk/by-id/a", "partitions": [part("a", 1, "/evidence", "ro,noload"),
+                                                      part("a", 2, "", "", mounted=False)]},
+        {"by_id": "/dev/disk/by-id/b", "partitions": [part("b", 1, "/journal", "ro,noload")]}]
+    links = ["a-part1", "a-part2", "b-part1", "a", "b"]
+    unit = render("evidence", "dfir-evidence.service", evidence_base="/evidence", evidence_journal_base="/journal",
+                  __evidence_facts={"volumes": volumes}, __evidence_whole=["/dev/disk/by-id/a", "/dev/disk/by-id/b"],
+                  __evidence_disks=[f"/dev/disk/by-id/{name}" for name in links])
+    protect, mount = settings(unit, "ExecStart")
+    assert protect == "/sbin/blockdev --setro " + " ".join(f"/dev/disk/by-id/{name}" for name in links)
+    said = subprocess.run(
+        ["sh", "-c", "mountpoint() { return 1; }; mount() { echo mount \"$@\"; }; " + shell_of(mount)],
+        capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said == ["mount -t ext4 -o ro,noload /dev/disk/by-id/a-part1 /evidence/vol-1/p1",
+                    "mount -t ext4 -o ro,noload /dev/disk/by-id/b-part1 /journal/vol-1/p1"]
+    foreign = shell_of(settings(unit, "ExecStartPre")[1])
+    for points, refused in (("/evidence/vol-1/p1\n/journal/vol-1/p1", False), ("/boot", True)):
+        done = subprocess.run(["sh", "-c", f"findmnt() {{ printf '%s\\n' '{points}'; }}; {foreign}"],
+                              capture_output=True, text=True, check=False)
+        assert (done.returncode != 0) is refused, done.stdout
