@@ -1,11 +1,14 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m lab.evidence build` makes the evidence disk; `… compare` holds results against its answer key."""
+"""`python -m lab.evidence build` makes the evidence disk; `… compare` holds results against its answer key; `… pair`
+brings two disks of one instance into the lab; `… digest` says what a volume of the lab holds now."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -41,6 +44,20 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0 if report.good else 1
 
 
+def _pair(arguments: argparse.Namespace) -> int:
+    from lab.evidence import pair
+    from lab.seed import client
+
+    print(json.dumps(pair.upload(client(config.load(), "ebs", arguments.region))))
+    return 0
+
+
+def _digest(arguments: argparse.Namespace) -> int:
+    with (config.load().state / "blocks" / arguments.region / "volumes" / f"{arguments.volume}.raw").open("rb") as disk:
+        print(hashlib.file_digest(disk, "sha256").hexdigest())
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point; answers the exit code."""
     parser = argparse.ArgumentParser(prog="python -m lab.evidence", description=__doc__)
@@ -53,6 +70,13 @@ def main(argv: list[str] | None = None) -> int:
     comparer.add_argument("--answer-key", type=Path, required=True)
     comparer.add_argument("--results", type=Path, required=True, help="folder with <volume>p<N>.* files")
     comparer.set_defaults(run=_compare)
+    pairs = commands.add_parser("pair", help="bring two disks of one instance into the running lab; their snapshots")
+    pairs.add_argument("--region", default="eu-west-1")
+    pairs.set_defaults(run=_pair)
+    digests = commands.add_parser("digest", help="the SHA-256 of a volume of the running lab, as it is now")
+    digests.add_argument("volume")
+    digests.add_argument("--region", default="eu-west-1")
+    digests.set_defaults(run=_digest)
     arguments = parser.parse_args(argv)
     try:
         return int(arguments.run(arguments))
