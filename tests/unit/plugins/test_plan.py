@@ -263,6 +263,7 @@ class TestRunningRequest:
         assert not failed["launched"] and failed["plan"] == {}
 
     def test_what_earlier_runs_found_on_the_host_is_told_although_it_is_gone(self) -> None:
+        assert self.opened("evidence", "journal")["earlier"]["evidence"]["of"] == "journal", "evidence and more"
         assert self.opened("evidence")["earlier"] == {
             "evidence": {"of": "evidence", "items": [1]}, "toolbox": {}, "analyst_access": {}}
 

@@ -82,7 +82,8 @@ def test_p24_the_codes_of_a_foreign_one_are_not_known_and_the_plan_says_so(kit: 
     result = snapshot_find_result(choose_snapshot(found, [], snapshot, REGION), [], snapshot, REGION)
     assert result["codes_known"] is False
     for known in (True, False):
-        made = plan.make(REQUEST, {**FOUND, "codes_known": known}, HOST, [], keep_hours=1, setup_minutes=1,
+        snapshots = {"snapshots": [{**FOUND, "codes_known": known}], "volume_gib": FOUND["volume_gib"]}
+        made = plan.make(REQUEST, snapshots, HOST, [], keep_hours=1, setup_minutes=1,
                          minutes_per_gib=1, operator_max_usd=None)
         assert ("product codes" in " ".join(plan.table(made))) is not known
 
