@@ -41,7 +41,7 @@ def check(incident: str) -> None:
     assert set(volumes) == {DIRTY, CLEAN}, volumes
     expected = {f"{CLEAN}/{volumes[CLEAN]}p1.{suffix}" for suffix in OF_EACH}
     expected |= {f"{DIRTY}/{volumes[DIRTY]}p1.{more}{suffix}" for suffix in OF_EACH for more in ("", "journal.")}
-    expected |= {f"{DIRTY}/{volumes[DIRTY]}p1.journal.changes.json"}
+    expected |= {f"{DIRTY}/{volumes[DIRTY]}p1.journal.changes.json", f"{CLEAN}/{volumes[CLEAN]}p2.lvm.json"}
     expected |= {f"{own}/{name}" for name in ("analysis.log", "complete.json", "sha256sums.txt", "summary.json")}
     assert set(found) == expected, set(found) ^ expected
 

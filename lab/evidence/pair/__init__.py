@@ -17,8 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lab.evidence.disks import CONTENT, MIB, NOTE, UUID, WHEN, _lvm_crc, ext4
+from lab.evidence.disks import CONTENT, MIB, NOTE, UUID, WHEN, ext4
 from lab.evidence.ext4 import BLOCK, Ext4Writer, _quoted
+from lab.evidence.lvm import checksum
 from lab.evidence.run import copy_into, run, sparse_file
 from lab.evidence.tree import SECOND, Tree
 
@@ -83,10 +84,10 @@ def lvm(path: Path) -> None:
     content = struct.pack("<32sQQQQQQQQQ", VOLUMES[0].replace("-", "").encode(), LVM_SIZE, MIB, 0, 0, 0, LVM_AREA,
                           MIB - LVM_AREA, 0, 0)
     label = bytearray(struct.pack("<8sQII8s", b"LABELONE", 1, 0, 32, b"LVM2 001") + content).ljust(512, b"\0")
-    struct.pack_into("<I", label, 16, _lvm_crc(bytes(label[20:])))
+    struct.pack_into("<I", label, 16, checksum(bytes(label[20:])))
     header = bytearray(struct.pack("<I16sIQQQQII", 0, b" LVM2 x[5A%r0N*>", 1, LVM_AREA, MIB - LVM_AREA, 512, len(text),
-                                   _lvm_crc(text), 0)).ljust(512, b"\0")
-    struct.pack_into("<I", header, 0, _lvm_crc(bytes(header[4:])))
+                                   checksum(text), 0)).ljust(512, b"\0")
+    struct.pack_into("<I", header, 0, checksum(bytes(header[4:])))
     sparse_file(path, LVM_SIZE)
     with path.open("r+b") as disk:
         disk.seek(512)

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two disks of one instance, and a second volume of the first with its journal applied, through the whole analysis.
 
-As on a host: the module mounts, the filter makes the facts, the toolbox' own command line reads them. All steps but
-plaso run, with this machine's tools. Started by the test in a mount namespace of its own. Needs root.
+As on a host: the module mounts, the filter makes the facts, the analysis reads them. All steps but plaso run, with this
+machine's tools. Started by the test in a mount namespace of its own. Needs root.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from typing import Any
 from stage import CHECKOUT, Devices, module, sh, sha256
 
 FIRST, SECOND, JOURNAL = "vol-0123456789abcdef0", "vol-0fedcba9876543210", "vol-0aaaaaaaaaaaaaaa1"
-STEPS = "findings,timeline,yara,clamav,deleted"
+STEPS = ("findings", "timeline", "yara", "clamav", "deleted")
 
 
 def play(work: Path) -> dict[str, Any]:
     from ansible_collections.dfir.aws.plugins.filter import evidence
-    from ansible_collections.dfir.aws.plugins.module_utils.forensics import cli, scan
+    from ansible_collections.dfir.aws.plugins.module_utils.forensics import analyze, scan
+    from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, load_evidence
 
     from lab.evidence import pair
 
@@ -46,15 +47,16 @@ def play(work: Path) -> dict[str, Any]:
         applied = module(work / "journal", JOURNAL, role="journal", **wanted)
         facts = evidence.evidence_facts([applied], facts)
         (work / "evidence.json").write_text(json.dumps(facts))
-        code = cli.main(["analyze", "--evidence", str(work / "evidence.json"), "--out", str(work / "out"), "--work",
-                         str(work / "scratch"), "--steps", STEPS])
+        (work / "scratch").mkdir()
+        complete = analyze.analyze(analyze.Settings(load_evidence(work / "evidence.json"), Artifacts(work / "out"),
+                                                    work / "scratch", steps=STEPS))
     finally:
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             if f" {work}/evidence/" in line or f" {work}/journal/" in line:
                 sh("umount", line.split(" ")[4])
         devices.release()
     out = work / "out"
-    return {"code": code, "before": before, "after": {name: sha256(work / name) for name in before},
+    return {"complete": complete, "before": before, "after": {name: sha256(work / name) for name in before},
             "wanted": wanted, "words": evidence.evidence_in_words(facts),
             "files": sorted(path.name for path in out.iterdir()),
             "outcome": json.loads((work / "scratch/outcome.json").read_text()),
