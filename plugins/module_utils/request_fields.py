@@ -82,7 +82,7 @@ FIELDS: tuple[Field, ...] = (
     Field(
         "aws_snapshot_id",
         "texts",
-        "must be a snapshot id, 'snap-' and 17 (or, for old ones, 8) lower-case hexadecimal digits, or up to {most} "
+        "must be one snapshot id, 'snap-' and 17 (or, for old ones, 8) lower-case hexadecimal digits, or up to {most} "
         "different ones of one instance, separated by commas or line breaks.",
         SNAPSHOT_ID,
         most=12,
@@ -206,6 +206,9 @@ def _texts(field: Field, raw: Any) -> list[str]:
         raise ValueError(f"{field.name} {_sentence(field)}")
     if not 0 < len(given) <= field.most:
         raise ValueError(f"{field.name} names {len(given)} of them: it {_sentence(field)}")
+    if any(isinstance(item, (list, tuple, dict, set)) for item in given):
+        raise ValueError(f"{field.name}: each item must be a single value, not a list or a dictionary: it "
+                         f"{_sentence(field)}")
     texts = [_text(field, item) for item in given]
     if len(set(texts)) < len(texts):
         raise ValueError(f"{field.name} names one of them twice: it {_sentence(field)}")

@@ -45,15 +45,20 @@ def check(raw: Mapping[str, Any], *, limits: Mapping[str, tuple[float, float]] |
     except ValueError as error:
         return {}, [], [Problem(FIELD, str(error))]
     fields = {field: raw.get(field) for field in request_fields.NAMES}
-    values, problems = request_fields.check({**fields, FIELD: given[0]}, limits=limits)
-    ids = [values.get(FIELD, "")]
+    values, problems = request_fields.check({**fields, FIELD: _alone(given[0])}, limits=limits)
+    ids = [*(values.get(FIELD) or [""])]
     for snapshot in given[1:]:
-        more, wrong = request_fields.check({FIELD: snapshot})
+        more, wrong = request_fields.check({FIELD: _alone(snapshot)})
         problems += [problem for problem in wrong if problem.field == FIELD and problem not in problems]
-        ids.append(more.get(FIELD, ""))
+        ids += more.get(FIELD) or [""]
     if not problems and len(set(ids)) < len(ids):
         problems.append(Problem(FIELD, f"{FIELD} names one snapshot twice."))
     return values, sorted(ids), problems
+
+
+def _alone(item: Any) -> Any:
+    """One item as a field that takes one or several wants it: nothing in it is taken apart once more."""
+    return item if item is None or item == "" else [item]
 
 
 def widen(spec: Mapping[str, Any], values: Mapping[str, Any], snapshot_ids: list[str]) -> dict[str, Any]:
@@ -61,7 +66,7 @@ def widen(spec: Mapping[str, Any], values: Mapping[str, Any], snapshot_ids: list
     if len(snapshot_ids) == 1:
         return dict(spec)
     request_id = request_spec.identity(spec["account"], spec["analyst"]["uid"],
-                                       {**values, FIELD: ",".join(snapshot_ids)})
+                                       {**values, FIELD: [",".join(snapshot_ids)]})
     return {
         **spec,
         "request_id": request_id,
