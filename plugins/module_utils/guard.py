@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .processes import machine, started
+
 LEASE_SECONDS = 45.0
 GRACE_SECONDS = 5.0  # for ending in order
 _POLL = 0.5
@@ -30,28 +32,10 @@ EXIT_CODE = 75
 def waiting_process(pid: int) -> dict[str, Any]:
     """What tells a process from all others, for the lease file; empty where the system does not say it."""
     try:
-        started = _started(pid)
-        return {"pid": pid, "started": started, **_machine()} if started else {}
+        since = started(pid)
+        return {"pid": pid, "started": since, **machine()} if since else {}
     except OSError:
         return {}
-
-
-def _machine() -> dict[str, str]:
-    """This machine since it was booted, and this container of it: where a process id has its meaning."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return {"boot": boot, "namespace": str(Path("/proc/self/ns/pid").readlink())}
-
-
-def _started(pid: int) -> str:
-    """When a process was started, in the kernel's ticks; empty if it is gone or dead."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
-    except ProcessLookupError:
-        return ""
-    fields = text.rpartition(")")[2].split()
-    return "" if fields[0] in "ZX" else fields[19]
 
 
 class Guard:
@@ -69,7 +53,7 @@ class Guard:
                 found = json.loads(self._lease.read_text(encoding="utf-8") or "{}")
                 self._seconds = float(found.get("seconds", LEASE_SECONDS))
                 waiting = found.get("waiting", {})
-                if waiting and {key: waiting.get(key) for key in ("boot", "namespace")} == _machine():
+                if waiting and {key: waiting.get(key) for key in ("boot", "namespace")} == machine():
                     self._waiting = waiting
             threading.Thread(target=self._watch, args=(self._lease,), name="guard", daemon=True).start()
 
@@ -103,7 +87,7 @@ class Guard:
 
     def _gone(self) -> bool:
         try:
-            return _started(int(self._waiting["pid"])) != self._waiting["started"]
+            return started(int(self._waiting["pid"])) != self._waiting["started"]
         except (OSError, ValueError):
             return False
 

@@ -15,9 +15,9 @@ import os
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from .processes import machine, started
 from .request_spec import iso, parse_iso
 
 FORMAT = 1
@@ -117,14 +117,14 @@ def is_gone(holder: str) -> bool:
     parts = holder.split(":")
     if len(parts) != 5 or not parts[1].isdigit() or not parts[3] or parts[3] != _kernel():
         return False
-    pid, started = int(parts[1]), parts[2]
+    pid, since = int(parts[1]), parts[2]
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
         pass  # it lives and is somebody else's
-    return bool(started) and _started(pid) not in ("", started)
+    return bool(since) and _started(pid) not in ("", since)
 
 
 def spoken(holder: str) -> str:
@@ -195,16 +195,15 @@ def _copy(record: Mapping[str, Any], request_id: str = "") -> dict[str, Any]:
 
 
 def _kernel() -> str:
-    """Which kernel and which process namespace: where a process number means something."""
+    """Which kernel and which process namespace, in short: where a process number means something."""
     with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return hashlib.sha256(f"{boot} {Path('/proc/self/ns/pid').readlink()}".encode()).hexdigest()[:8]
+        here = machine()
+        return hashlib.sha256(f"{here['boot']} {here['namespace']}".encode()).hexdigest()[:8]
     return ""
 
 
 def _started(pid: int) -> str:
-    """When a process started, in the kernel's ticks; empty where nobody can tell."""
+    """When a process started; empty where nobody can tell."""
     with contextlib.suppress(OSError, IndexError):
-        # The command's name, in parentheses, may hold blanks: the 22nd field is the 20th behind it.
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+        return started(pid)
     return ""

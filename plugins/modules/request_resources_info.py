@@ -33,7 +33,7 @@ options:
     type: str
     default: /dfir/
   iam_tags:
-    description: Whether to ask for the tags of roles and profiles, too. AWS does not list them: one more call for each.
+    description: Whether to ask for the tags of roles and profiles, too, which takes a call for each.
     type: bool
     default: false
   partial:
