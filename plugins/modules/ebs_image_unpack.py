@@ -76,14 +76,14 @@ EXAMPLES = r"""
   dfir.aws.ebs_image_unpack:
     src: /import/web01.raw.zst.age
     dest: /evidence/web01.raw
-    identity_files: [/root/.config/age/key.txt]
+    identity_files: [/etc/dfir/age.key]
     manifest: /import/web01.raw.manifest
 
 - name: Unpack an image that lies in a bucket
   dfir.aws.ebs_image_unpack:
     src: s3://dfir-artifacts-123456789012/INC-2026-0042/snap-0123456789abcdef0/image/image.raw.zst.age
     dest: /evidence/web01.raw
-    identity_files: [/root/.config/age/key.txt]
+    identity_files: [/etc/dfir/age.key]
     region: eu-west-1
 """
 
