@@ -6,7 +6,7 @@ PY := .venv/bin/python
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DFIR_LAB_STATE,DFIR_LAB_PORT,DFIR_LAB_CACHE,DFIR_TEST_LAB_STATE,DFIR_TEST_LAB_PORT,PYTHONDONTWRITEBYTECODE)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo test unit lint sanity core216 bench lab-up lab-down lab-status clean
+.PHONY: help setup demo test test-more unit lint sanity core216 bench lab-up lab-down lab-status clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -20,7 +20,10 @@ demo: lab-up ## run the main job on the embedded lab, from the request to the re
 
 test: setup ## run all tests: plugins, lab, and the scenarios on real hosts
 	@$(AS_ROOT) $(PY) -m pytest -n 2 tests/unit
-	@$(AS_ROOT) $(PY) -m pytest tests/integration tests/scenarios
+	@$(AS_ROOT) $(PY) -m pytest --ignore tests/integration/imaging --ignore tests/integration/toolbox tests/integration tests/scenarios
+
+test-more: setup ## what takes longer still: imaging hosts, and building and publishing the image of tools
+	@$(AS_ROOT) $(PY) -m pytest tests/integration/imaging tests/integration/toolbox
 
 unit: setup ## run the unit tests alone (no root, about a minute)
 	@$(PY) -m pytest -n 2 -m "not slow" tests/unit
