@@ -145,8 +145,8 @@ def test_two_requests_at_the_same_moment_share_one_copy(site: Site) -> None:
     plays = [request.start() for request in requests]
     for request, play in zip(requests, plays, strict=True):
         assert check_alert(request, play.end(), "analysis_host", "0 subnets in eu-west-1 match subnet-0000000") == []
-    used = {entry["details"]["id"] for request in requests for entry in request.record["steps"]
-            if entry["name"] == "snapshot"}
+    used = {snapshot["id"] for request in requests for entry in request.record["steps"] if entry["name"] == "snapshot"
+            for snapshot in entry["details"]["snapshots"]}
     left = copies(site.lab, origin)
     assert [copy["SnapshotId"] for copy in left] == list(used) and left[0]["State"] == "completed"
     # It belongs to its source: no request's name is on it, and nothing but retention removes it.
