@@ -135,10 +135,10 @@ def test_p32_mails_are_readable_and_a_failed_one_hides_nothing(site: dict[str, A
         "notify_evidence": {"volumes": [
             {"volume_id": volume, "snapshot_id": "snap-0ad934c9551c5f65a", "size_bytes": 8 * 2**30, "role": "evidence",
              "partitions": [
-                 {"name": "p1", "number": 1, "type": "ext4", "kind": "filesystem", "size_bytes": 2**30, "mounted": True,
-                  "mount_point": f"/evidence/{volume}/p1", "journal_dirty": True},
-                 {"name": "p2", "number": 2, "type": "crypto_LUKS", "kind": "luks", "size_bytes": 2**30, "mounted": False,
-                  "reason": "LUKS needs a key.", "journal_dirty": None}]}]},
+                 {"name": "p1", "number": 1, "type": "ext4", "kind": "filesystem", "size_bytes": 2**30,
+                  "mounted": True, "mount_point": f"/evidence/{volume}/p1", "journal_dirty": True},
+                 {"name": "p2", "number": 2, "type": "crypto_LUKS", "kind": "luks", "size_bytes": 2**30,
+                  "mounted": False, "reason": "LUKS needs a key.", "journal_dirty": None}]}]},
         "notify_access": {"user": "analyst", "key_fingerprint": "SHA256:herkey"},
         "notify_toolbox": {"versions": {"plaso": "20260720"}, "content": {"image": "0.1.0-20260101.000000", "sets": [
             {"kind": "yara", "name": "team", "version": "2026.01", "date": "2026-01-01T00:00:00Z", "files": 2},
