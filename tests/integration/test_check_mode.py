@@ -57,8 +57,8 @@ def test_check_mode_prints_the_plan_and_nothing_is_created_or_called_changed(lab
     assert "changed: [" not in done.stdout and "changed=0" in done.stdout and "rescued=0" in done.stdout
     said = flat(done.stdout)
     for words in ("Copy 0.2 GiB from us-east-1 to eu-west-1", "Host m6i.large (2 vCPU, 8 GiB) in eu-west-1",
-                  "Time at most 3 h", "Volumes 42 GiB gp3 (root 8, scratch 32, evidence 2)", "Cost at most, in USD",
-                  "taxes and discounts", "cannot be predicted"):
+                  "Time at most 3 h", "Volumes 44 GiB gp3 (root 8, scratch 32, evidence 2, journals up to 2)",
+                  "Cost at most, in USD", "taxes and discounts", "cannot be predicted"):
         assert words in said, (words, done.stdout)
     for later in ("Note the plan", "Copy | Start", "Launch", "Reach", "Settle the request"):
         assert f"TASK [{later}" not in done.stdout and f": {later}" not in done.stdout

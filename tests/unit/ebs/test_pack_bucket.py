@@ -345,7 +345,7 @@ def test_a_signal_within_a_request_to_s3_ends_the_run_too(
     sent: list[str] = []
 
     def urlopen(pool: Any, method: str, url: str, *more: Any, **fields: Any) -> Any:
-        # Once: a second signal ends the clean-up after the first one, as it should. And when there is something to clean.
+        # Once, and when there is something to clean: a second signal ends the clean-up after the first, as it should.
         if "/segments/" in url and not sent and stored.uploads():
             sent.append(url)
             os.kill(os.getpid(), signal.SIGTERM)
