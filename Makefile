@@ -20,9 +20,11 @@ demo: lab-up ## run the main job on the embedded lab, from the request to the re
 
 test: setup ## run all tests: plugins, lab, and the scenarios on real hosts
 	@$(AS_ROOT) $(PY) -m pytest -n 2 tests/unit
-	@$(AS_ROOT) $(PY) -m pytest --ignore tests/integration/imaging --ignore tests/integration/toolbox tests/integration tests/scenarios
+	@$(AS_ROOT) $(PY) -m pytest -m "not more" --ignore tests/integration/imaging --ignore tests/integration/toolbox \
+	  tests/integration tests/scenarios
 
-test-more: setup ## what takes longer still: imaging hosts, and building and publishing the image of tools
+test-more: setup ## what takes longer still: a session that is prolonged, several snapshots, imaging hosts, building the tools
+	@$(AS_ROOT) $(PY) -m pytest -m more tests/integration/flow tests/scenarios
 	@$(AS_ROOT) $(PY) -m pytest tests/integration/imaging tests/integration/toolbox
 
 unit: setup ## run the unit tests alone (no root, about a minute)

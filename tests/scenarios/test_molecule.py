@@ -17,10 +17,12 @@ from tests.kit import CHECKOUT, run
 SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/molecule.yml")
                    if path.parent.name != "default")
 
+LONG = ("several",)  # two sessions and an analysis: `make test-more`
 TALKATIVE = "time_out"  # runs with -vvv
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", [pytest.param(name, marks=[pytest.mark.more] if name in LONG else [])
+                                      for name in SCENARIOS])
 def test_scenario(scenario: str, lab: LabConfig, output: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log = output / f"molecule-{scenario}.log"
     with capfd.disabled():

@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from subprocess import CompletedProcess
 from typing import Any
 
+import pytest
 import pyzipper
 
 from tests.integration.flow.flow_kit import BUCKET, Request, Site, client, flat, together, until
@@ -125,6 +126,7 @@ def notes_and_samples_arrive_at_once(request: Request) -> None:
     assert code == 1 and "there is no file" in said
 
 
+@pytest.mark.more  # it lives longer than all others together: `make test-more`
 @together(minutes=13)
 def test_a_prolonged_session_outlives_its_deadline_and_its_controller(site: Site) -> None:
     """Until the moment that was asked for, not longer; and nobody who waits honours what malware could write."""
