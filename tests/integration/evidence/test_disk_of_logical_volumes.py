@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.dfir.aws.plugins.module_utils.forensics import analyze, logical
-from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Evidence, Partition
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Evidence, Host, Partition
 
 from lab.evidence import disks
 from lab.evidence.lvm import MIB, Segment, Volume, VolumeGroup
@@ -55,7 +55,7 @@ def test_a_disk_of_logical_volumes_is_analyzed(server: Path, tmp_path: Path) -> 
     before = zlib.crc32(server.read_bytes())
     evidence = Evidence("vol-0123456789abcdef0", "snap-0", 1, (member(server),))
     (tmp_path / "work").mkdir()
-    settings = analyze.Settings(evidence, Artifacts(tmp_path / "out"), tmp_path / "work",
+    settings = analyze.Settings(Host((evidence,)), Artifacts(tmp_path / "out"), tmp_path / "work",
                                 steps=("findings", "timeline", "deleted"))
     assert analyze.analyze(settings), (tmp_path / "out" / "analysis.log").read_text()
     out = {path.name: path for path in (tmp_path / "out").iterdir()}
@@ -84,9 +84,9 @@ def test_a_disk_of_logical_volumes_is_analyzed(server: Path, tmp_path: Path) -> 
 def test_p22_plaso_gets_volumes_of_pieces_in_a_row_and_a_member_of_a_group_is_said_once(server: Path,
                                                                                        tmp_path: Path) -> None:
     made, _reports = logical.with_logical_volumes(Evidence("vol-0123456789abcdef0", "", 1, (member(server),)))
-    assert analyze.steps_of(made, made.partitions[0])[1][0].code == "lvm"
+    assert analyze.steps_of(made, made.partitions[0], "p0")[1][0].code == "lvm"
     assert [len(one.logical.runs) for one in made.partitions if one.logical and one.is_file_system] == [1, 2, 3]
-    assert all(analyze.steps_of(made, one)[0] == analyze.STEP_ORDER for one in made.partitions if one.is_file_system)
+    assert all(analyze.steps_of(made, one, "p")[0] == analyze.STEP_ORDER for one in made.partitions if one.is_file_system)
     first, second = disk(tmp_path, "a", 64), disk(tmp_path, "b", 64)
     disks.ext2(tmp_path / "ext2")
     VolumeGroup("two", [first, second], [
@@ -94,6 +94,6 @@ def test_p22_plaso_gets_volumes_of_pieces_in_a_row_and_a_member_of_a_group_is_sa
     made, reports = logical.with_logical_volumes(
         Evidence("vol-0123456789abcdef0", "", 1, (member(first, 1), member(second, 2))))
     assert [one.key for one in made.partitions] == [1, "1.lv1", 2]
-    steps, said = analyze.steps_of(made, made.partitions[1])
+    steps, said = analyze.steps_of(made, made.partitions[1], "p1")
     assert "timeline" in steps and "plaso" not in steps and said[0].code == "not_supported"
     assert reports[2]["problems"] == ["its volume group is reported at p1"]
