@@ -86,7 +86,8 @@ def test_p22_plaso_gets_volumes_of_pieces_in_a_row_and_a_member_of_a_group_is_sa
     made, _reports = logical.with_logical_volumes(Evidence("vol-0123456789abcdef0", "", 1, (member(server),)))
     assert analyze.steps_of(made, made.partitions[0], "p0")[1][0].code == "lvm"
     assert [len(one.logical.runs) for one in made.partitions if one.logical and one.is_file_system] == [1, 2, 3]
-    assert all(analyze.steps_of(made, one, "p")[0] == analyze.STEP_ORDER for one in made.partitions if one.is_file_system)
+    assert all(analyze.steps_of(made, one, "p")[0] == analyze.STEP_ORDER
+               for one in made.partitions if one.is_file_system)
     first, second = disk(tmp_path, "a", 64), disk(tmp_path, "b", 64)
     disks.ext2(tmp_path / "ext2")
     VolumeGroup("two", [first, second], [
