@@ -17,7 +17,7 @@ from tests.kit import CHECKOUT, run
 SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/molecule.yml")
                    if path.parent.name != "default")
 
-LONG = ("several",)  # two sessions and an analysis: `make test-more`
+LONG = ("proxyjump", "several")  # each takes as long as all others: `make test-more`
 TALKATIVE = "time_out"  # runs with -vvv
 
 
