@@ -73,10 +73,9 @@ def _entry(config: LabConfig, name: str, person: str, address: str) -> str:
             f"  UserKnownHostsFile {config.state}/bastion/known_hosts\n  ProxyCommand {relay}\n")
 
 
-def down(config: LabConfig) -> None:
-    """End it, and forget it."""
-    ec2 = seed.client(config, "ec2")
-    found = ec2.describe_instances(Filters=[{"Name": "tag:Name", "Values": [NAME]}])["Reservations"]
+def end_hosts(ec2: Any, name: str) -> None:
+    """End the instances of a name, and remove their security group."""
+    found = ec2.describe_instances(Filters=[{"Name": "tag:Name", "Values": [name]}])["Reservations"]
     alive = [item["InstanceId"] for entry in found for item in entry["Instances"]
              if item["State"]["Name"] != "terminated"]
     if alive:
@@ -84,8 +83,14 @@ def down(config: LabConfig) -> None:
         waiter = ec2.get_waiter("instance_terminated")
         waiter.config.delay = 1
         waiter.wait(InstanceIds=alive)
-    for group in ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [NAME]}])["SecurityGroups"]:
+    for group in ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [name]}])["SecurityGroups"]:
         ec2.delete_security_group(GroupId=group["GroupId"])
+
+
+def down(config: LabConfig) -> None:
+    """End it, and forget it."""
+    ec2 = seed.client(config, "ec2")
+    end_hosts(ec2, NAME)
     shutil.rmtree(Path(config.state) / "bastion", ignore_errors=True)
 
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from . import seed
-from .bastion import PARAMETER, host_keys
+from .bastion import PARAMETER, end_hosts, host_keys
 from .config import CONTROLLER_IP, PACKAGES_PORT, SERVICE_IP, LabConfig, load
 
 NAME = "lab-imaging"
@@ -84,16 +84,7 @@ def up(config: LabConfig, count: int = 3, *, with_profile: bool = True) -> dict[
 def down(config: LabConfig) -> None:
     """End them, and forget them."""
     ec2, iam = seed.client(config, "ec2"), seed.client(config, "iam")
-    found = ec2.describe_instances(Filters=[{"Name": "tag:Name", "Values": [NAME]}])["Reservations"]
-    alive = [item["InstanceId"] for entry in found for item in entry["Instances"]
-             if item["State"]["Name"] != "terminated"]
-    if alive:
-        ec2.terminate_instances(InstanceIds=alive)
-        waiter = ec2.get_waiter("instance_terminated")
-        waiter.config.delay = 1
-        waiter.wait(InstanceIds=alive)
-    for group in ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [NAME]}])["SecurityGroups"]:
-        ec2.delete_security_group(GroupId=group["GroupId"])
+    end_hosts(ec2, NAME)
     with suppress(iam.exceptions.NoSuchEntityException):
         iam.remove_role_from_instance_profile(InstanceProfileName=NAME, RoleName=NAME)
         iam.delete_instance_profile(InstanceProfileName=NAME)
