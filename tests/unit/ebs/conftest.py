@@ -34,9 +34,11 @@ def kit(shared_kit: SharedKit) -> Iterator[SharedKit]:
 
 @pytest.fixture
 def bucket(kit: SharedKit) -> Any:
-    """An empty bucket's client and name."""
+    """An empty bucket's client and name: no object, and no upload that a test has killed."""
     s3 = kit.s3()
     name = "dfir-images"
     for found in s3.list_objects_v2(Bucket=name).get("Contents", []):
         s3.delete_object(Bucket=name, Key=found["Key"])
+    for found in s3.list_multipart_uploads(Bucket=name).get("Uploads", []):
+        s3.abort_multipart_upload(Bucket=name, Key=found["Key"], UploadId=found["UploadId"])
     return s3, name
