@@ -26,6 +26,30 @@ from ansible_collections.dfir.aws.plugins.module_utils.guard import LEASE_SECOND
 SECONDS_BETWEEN_LINES = 5.5
 LOWEST_PERCENT_FOR_AN_ESTIMATE = 2
 KILLED_BY_WRAPPER = "Timeout exceeded"  # what ansible-core's async wrapper says of a job whose time it ended
+GRACE = 60  # seconds later than we would, the wrapper ends a job that nobody waits for any more
+
+# Ends what a job of the async wrapper started, all of its session. The wrapper itself kills a process group that the
+# module may not be in: it sets the group after the fork, when on a busy machine the module runs already. It stays, and
+# tidies up. %s: the job's number (apart from its letter, lest this shell is taken for the wrapper).
+STOP = r"""
+job=%s
+session_of() { sed 's/.*) //' "$1/stat" 2>/dev/null | cut -d' ' -f4; }
+words_of() { tr '\0' ' ' 2>/dev/null < "$1/cmdline"; }
+session=
+for process in /proc/[0-9]*; do
+  case "$(words_of "$process")" in *async_wrapper*" j$job "*) session=$(session_of "$process");; esac
+done
+for round in 1 2 3 4 5; do
+  found=
+  for process in /proc/[0-9]*; do
+    [ -n "$session" ] && [ "$(session_of "$process")" = "$session" ] || continue
+    case "$(words_of "$process")" in ""|*async_wrapper*" j$job "*) continue;; esac
+    kill -KILL "${process#/proc/}" && found=1
+  done
+  [ -n "$found" ] || { echo stopped; exit; }
+  sleep 0.2
+done
+"""
 
 
 def readable_time(seconds: float) -> str:
@@ -140,7 +164,8 @@ class ProgressAction(ActionBase):
             return str(said.get("text", "working")), said.get("percent")
 
         stops = f"it stops by itself within {readable_time(self.LEASE)}"
-        return self._run_apart(module, {**arguments, **files}, task_vars, progress, told, timeout=timeout, stops=stops)
+        return self._run_apart(module, {**arguments, **files}, task_vars, progress, told, timeout=timeout,
+                               stop=lambda _job: stops)
 
     def run_foreign(self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any], progress: Progress, *,
                     text: str, timeout: int) -> dict[str, Any]:
@@ -149,12 +174,13 @@ class ProgressAction(ActionBase):
         if self._task.check_mode:
             return self._execute_module(module_name=module, module_args=dict(arguments), task_vars=task_vars)
         return self._run_apart(module, dict(arguments), task_vars, progress, lambda: (text, None), timeout=timeout,
-                               stops="it has been stopped")
+                               stop=self._stop)
 
     def _run_apart(self, module: str, arguments: dict[str, Any], task_vars: dict[str, Any], progress: Progress,
-                   told: Callable[[], tuple[str, int | None]], *, timeout: int, stops: str) -> dict[str, Any]:
+                   told: Callable[[], tuple[str, int | None]], *, timeout: int,
+                   stop: Callable[[str], str]) -> dict[str, Any]:
         parent = os.getppid()
-        limit, self._task.async_val = self._task.async_val, timeout
+        limit, self._task.async_val = self._task.async_val, timeout + GRACE
         try:
             job = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars, wrap_async=True)
         finally:
@@ -181,7 +207,13 @@ class ProgressAction(ActionBase):
                 self._execute_module(module_name="ansible.legacy.async_status", task_vars=task_vars,
                                      module_args={**status, "mode": "cleanup"})
                 return {key: value for key, value in result.items() if key not in ("started", "finished")}
-        raise AnsibleActionFail(f"{job_id} has not ended after {readable_time(timeout)}; {stops}.")
+        raise AnsibleActionFail(f"{job_id} has not ended after {readable_time(timeout)}; {stop(job_id)}.")
+
+    def _stop(self, job_id: str) -> str:
+        """Stop a job's module and what it started, and say whether that is known to be so."""
+        number = job_id.partition(".")[0].removeprefix("j")
+        said = self._low_level_execute_command(STOP % shlex.quote(number)).get("stdout", "")
+        return "it has been stopped" if "stopped" in said.split() else "whether it has stopped is not known"
 
     def _async_dir(self) -> str:
         return self._remote_expand_user(self.get_shell_option("async_dir", default="~/.ansible_async"))

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -171,9 +171,24 @@ def test_p06_somebody_elses_module_that_fails_fails_the_task(tmp_path: Path) -> 
     assert done.returncode == 2 and "no space left" in done.stdout
 
 
-def test_one_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
-    mark = tmp_path / "late"
-    done = play(tmp_path, task=long_task(["sh", "-c", f"sleep 4; touch {mark}"], timeout=2))
-    assert done.returncode == 2 and "has not ended after 2 s" in done.stdout
-    time.sleep(3.5)
-    assert not mark.exists()
+LINGERS = "import os, sys, time; os.setpgid(0, 0); time.sleep(12); open(sys.argv[1], 'w')"
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["in_its_group", "in_a_group_of_its_own"])
+def test_one_that_takes_too_long_is_stopped(tmp_path: Path, alone: bool) -> None:
+    """Also where the wrapper's way, to kill a process group, would miss it."""
+    mark = str(tmp_path / "late")
+    argv = [sys.executable, "-c", LINGERS, mark] if alone else ["sh", "-c", f"sleep 12; touch {mark}"]
+    done = play(tmp_path, task=long_task(argv, timeout=2))
+    assert done.returncode == 2 and "has not ended after 2 s; it has been stopped" in done.stdout
+    assert not [words for words in commands() if mark in words and "async_wrapper" not in words]
+    assert not Path(mark).exists()
+
+
+def commands() -> list[str]:
+    """The command lines of all processes."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return found
