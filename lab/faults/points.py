@@ -20,6 +20,7 @@
 | ec2.product_code | a snapshot, its copies and volumes carry a Marketplace product code | region snapshot | code |
 | ec2.boot_dies | the host ends while it boots | region instance instance_type | seconds (0) |
 | host.ssh_blocked | port 22 of a host is unreachable | region instance instance_type | |
+| host.foreign_keys | the console shows other SSH keys than the host has | region instance instance_type | |
 | s3.put_refused | PutObject, UploadPart and the like: 403 | region bucket key method | status, code |
 | s3.slow | a request to S3 waits before it is served | region bucket key method | seconds (5) |
 | smtp.refuse | the mail server refuses a connection, from `stage` on | peer | stage (rcpt), code (550), text |
@@ -67,6 +68,9 @@ POINTS: Mapping[str, Point] = {
         "the host ends while it boots", ("region", "instance", "instance_type"), {"seconds": float}
     ),
     "host.ssh_blocked": Point("port 22 of a host is unreachable", ("region", "instance", "instance_type")),
+    "host.foreign_keys": Point(
+        "the console shows other SSH keys than the host has", ("region", "instance", "instance_type")
+    ),
     "s3.put_refused": Point(
         "PutObject, UploadPart and the like are refused", _S3, {"status": int, "code": str}
     ),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,6 +31,7 @@ class Hosts:
         self._hosts: dict[str, Host] = {}
         self._rules: dict[str, tuple[Rule, ...]] = {}
         self._ssh_blocked: set[str] = set()
+        self._foreign_keys: set[str] = set()
         self._lock = threading.Lock()
 
     def boot(self, spec: HostSpec, on_exit: Callable[[str, str], None]) -> None:
@@ -43,6 +45,8 @@ class Hosts:
         context = {"instance": spec.instance_id, "region": spec.region, "instance_type": spec.instance_type}
         if self._faults.take("host.ssh_blocked", **context):
             self._ssh_blocked.add(spec.instance_id)
+        if self._faults.take("host.foreign_keys", **context):
+            self._foreign_keys.add(spec.instance_id)
         self._rules[spec.instance_id] = spec.rules
         try:
             host.start(self._allowed(spec.instance_id))
@@ -86,7 +90,8 @@ class Hosts:
             text = self._host(instance_id).console_file.read_bytes().decode(errors="replace")
         except FileNotFoundError:
             return ""
-        return text.replace("\r\n", "\n")
+        text = text.replace("\r\n", "\n")
+        return with_other_keys(text) if instance_id in self._foreign_keys else text
 
     def set_rules(self, instance_id: str, rules: Iterable[Rule]) -> None:
         """Replace what a host lets in, at once."""
@@ -126,6 +131,12 @@ class Hosts:
         self._hosts.pop(instance_id, None)
         self._rules.pop(instance_id, None)
         self._ssh_blocked.discard(instance_id)
+        self._foreign_keys.discard(instance_id)
+
+
+def with_other_keys(console: str) -> str:
+    """A console with SSH keys of the same kinds that are not the host's."""
+    return re.sub(r"((?:ssh-ed25519|ssh-rsa) \S{60})(\S)", lambda key: key[1] + "BC"[key[2] == "B"], console)
 
 
 def without_port(rule: Rule, port: int) -> list[Rule]:

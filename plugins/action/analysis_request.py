@@ -24,6 +24,7 @@ from ansible_collections.dfir.aws.plugins.module_utils import (
     request_several,
     request_spec,
 )
+from ansible_collections.dfir.aws.plugins.plugin_utils import filters_at_hand  # noqa: F401  for all tasks that follow
 from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
 
 OPTIONS: dict[str, dict[str, Any]] = {

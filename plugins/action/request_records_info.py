@@ -14,6 +14,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.dfir.aws.plugins.module_utils import request_door
+from ansible_collections.dfir.aws.plugins.plugin_utils import filters_at_hand  # noqa: F401  for all tasks that follow
 from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
 
 

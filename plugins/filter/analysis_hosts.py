@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible import constants
 from ansible.errors import AnsibleFilterError
 
 LARGEST_GP3_GIB = 16384
@@ -121,6 +122,11 @@ def known_hosts(host_keys: Sequence[Mapping[str, str]], address: str) -> list[st
     return [f"{address} {key['type']} {key['key']}" for key in host_keys]
 
 
+def known_hosts_file(instance_id: str) -> str:
+    """Where this run of Ansible keeps a host's SSH keys: in the folder of its own that it removes when it ends."""
+    return f"{constants.DEFAULT_LOCAL_TMP}/{instance_id}.known_hosts"
+
+
 def scratch_volume_id(instance: Mapping[str, Any]) -> str:
     """The volume that was launched with the instance besides its root."""
     root = instance.get("RootDeviceName")
@@ -208,6 +214,7 @@ class FilterModule:
             "subnet_refusal": subnet_refusal,
             "choose_instance": choose_instance,
             "known_hosts": known_hosts,
+            "known_hosts_file": known_hosts_file,
             "attached_volumes": attached_volumes,
             "analysis_host_outline": analysis_host_outline,
             "analysis_host_result": analysis_host_result,

@@ -16,15 +16,15 @@ from ansible_collections.dfir.aws.plugins.module_utils.record import is_gone, is
 # The steps in their order, and the fact that proves each. The step that failed is the first without its fact.
 STEPS = {
     "plan": "plan_result", "snapshot": "snapshot_result", "analysis_host": "analysis_host_result",
-    "connection": "analysis_host_reach_result", "toolbox": "toolbox_result", "evidence": "evidence_result",
-    "journal": "evidence_journal_result", "analyst_access": "analyst_access_result",
+    "connection": "analysis_host_reach_result", "packages": "toolbox_begin_result", "evidence": "evidence_result",
+    "journal": "evidence_journal_result", "analyst_access": "analyst_access_result", "toolbox": "toolbox_result",
     "forensics": "forensics_result",
 }
 # A plan begins with a look at the snapshot: without that look it is the snapshot that is wrong.
 LOOKED = "snapshot_find_result"
 # Without tools that work the host is of no use to anybody. Any other host is left for somebody to look at it: it ends
 # by itself at its deadline.
-ENDS_THE_HOST = ("toolbox", "forensics")
+ENDS_THE_HOST = ("packages", "toolbox", "forensics")
 # Where the analyst worked by hand, the end of the time is an end like any other.
 GOOD_ENDS = {"automatic": ("complete", "ended"), "manual": ("complete", "ended", "timeout")}
 KEPT = "What was uploaded is kept. To analyze the snapshot once more, raise 'attempt'."
@@ -39,6 +39,7 @@ MADE_BY: dict[str, tuple[str, ...]] = {
     "yara": (".yara.json",), "clamav": (".clamav.json",), "ewf-tools": (), "boto3": (),
 }
 NOT_ENDED = "Its host could not be ended"
+FOREIGN_KEY = "shows another SSH key than its console"  # the role analysis_host's words
 # What aws_wait saw of an instance that will not come back.
 LOOKED_UP = re.compile(r"^(?:Task failed: )?The lookup plugin '[^']*' failed: ")  # how ansible-core begins
 DEAD_STATES = ("shutting-down", "terminated", "stopping", "stopped")
@@ -80,7 +81,7 @@ def settlement(controller: Mapping[str, Any], host: Mapping[str, Any]) -> dict[s
     return {
         "failed": bool(error), "ended": ended, "step": step if error else "", "terminate": terminate,
         "task": error["task"] if error else "", "reason": error["message"] if error else "",
-        "next_step": _next_step(step, terminate, launched, bool(error.get("gone"))) if error else "",
+        "next_step": _next_step(step, terminate, launched, error) if error else "",
         "outcome": "failed" if error else "",
         # Closed is what no later run of the same attempt could bring any further.
         "closed": terminate,
@@ -136,8 +137,8 @@ def worsened(error: Mapping[str, str], settled: Mapping[str, Any], what: str = "
     return interrupted({**error, "message": f"{what}: {error['message']}"}, settled)
 
 
-def _next_step(step: str, terminate: bool, launched: Mapping[str, Any], gone: bool) -> str:
-    if gone:
+def _next_step(step: str, terminate: bool, launched: Mapping[str, Any], error: Mapping[str, Any]) -> str:
+    if error.get("gone"):
         return ("The host is gone. Run the same request again to have what is left removed, and raise 'attempt' to "
                 "analyze the snapshot once more.")
     if step == "journal":
@@ -146,6 +147,9 @@ def _next_step(step: str, terminate: bool, launched: Mapping[str, Any], gone: bo
         return "The host has been ended, since its tools do not work. Correct the cause and raise 'attempt'."
     if step == "connection":
         address, deadline = launched.get("address") or "the host", launched.get("deadline") or "its time limit"
+        if FOREIGN_KEY in error["message"]:
+            return (f"Do not log in to {address}. Compare the instance's console with what answers there, and find out "
+                    f"who has that address. The host ends itself at {deadline}; raise 'attempt' for another one.")
         return (f"Check that port 22 of {address} can be reached from the controller (dfir_aws_controller_cidrs). "
                 f"{AGAIN} The host ends itself at {deadline}.")
     return AGAIN

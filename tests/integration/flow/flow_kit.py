@@ -308,6 +308,13 @@ def instances(lab: LabConfig, request_id: str) -> list[dict[str, Any]]:
     return [item for reservation in found["Reservations"] for item in reservation["Instances"]]
 
 
+def deny_ssh(lab: LabConfig, host: Mapping[str, Any]) -> None:
+    """Close port 22 of a host, for everybody."""
+    group, ec2 = host["SecurityGroups"][0]["GroupId"], client(lab, "ec2")
+    [found] = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=found["IpPermissions"])
+
+
 def arm(lab: LabConfig, name: str, *words: str) -> None:
     """Arm a fault, as `python -m lab fault` does."""
     ask(lab, "faults", Registry.parse_words(name, list(words)))

@@ -195,7 +195,7 @@ def a_connection_that_breaks_is_told_by_settle(request: Request) -> None:
     """p61: an unreachable host triggers neither rescue nor always, and the alert comes nevertheless."""
     host = instances(request.lab, request.id)[0]
     play = request.start()
-    play.until("TASK [Bring the tools and prove that they work]")
+    play.until("TASK [Get the tools and prove that they work]")
     client(request.lab, "ec2").revoke_security_group_ingress(
         GroupId=host["SecurityGroups"][0]["GroupId"], IpProtocol="tcp", FromPort=22, ToPort=22,
         CidrIp=f"{CONTROLLER_IP}/32")
@@ -229,6 +229,19 @@ def test_p18_a_host_goes_to_a_zone_with_capacity_and_its_evidence_with_it_and_on
     things = check_alert(request, play, "connection", f"Host {host['InstanceId']} at {host['PrivateIpAddress']} cannot",
                          "Check that port 22 of", "dfir_aws_controller_cidrs")
     assert Counter(thing.kind for thing in things if thing.kind != "role-in-profile") == EACH_ONCE
+    remove(request, things)
+
+
+@together(minutes=1)
+def test_a_host_with_another_ssh_key_than_on_its_console_is_not_logged_in_to(site: Site) -> None:
+    origin = site.source()
+    arm(site.lab, "host.foreign_keys", "instance_type=c5.2xlarge")
+    request = site.request(aws_snapshot_id=origin, aws_ec2_instance_type="c5.2xlarge")
+    play = request.run()
+    [host] = instances(site.lab, request.id)
+    things = check_alert(request, play, "connection", f"Host {host['InstanceId']} at {host['PrivateIpAddress']} shows "
+                         "another SSH key than its console", f"Do not log in to {host['PrivateIpAddress']}.")
+    assert play.text.count("FAILED - RETRYING") == 0 and "dfir_aws_controller_cidrs" not in play.sentence
     remove(request, things)
 
 

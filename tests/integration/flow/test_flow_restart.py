@@ -10,7 +10,18 @@ import sys
 from datetime import datetime, timezone
 from typing import Any
 
-from tests.integration.flow.flow_kit import BUCKET, HOME, Request, Site, arm, client, instances, together, until
+from tests.integration.flow.flow_kit import (
+    BUCKET,
+    HOME,
+    Request,
+    Site,
+    arm,
+    client,
+    deny_ssh,
+    instances,
+    together,
+    until,
+)
 from tests.kit import run
 
 EVIDENCE = {"aws_snapshot_id": "snap-0f6be19a124aa193d", "aws_snapshot_region": HOME}
@@ -119,5 +130,26 @@ def test_an_analysis_that_a_restart_cuts_off_is_reported_as_incomplete(site: Sit
     marker = json.loads(artifacts(request)["complete.json"])
     assert marker["outcome"] == "incomplete" and marker["missing"], marker
     assert play.code not in (0, None) and "Traceback" not in play.text
+    assert "INCOMPLETE" in request.mails[-1].text and request.exists() == set()
+    assert request.record["outcome"] == "incomplete"
+
+
+@together(minutes=7)
+def test_a_host_that_nobody_reaches_and_whose_uploads_are_refused_ends_at_its_deadline(site: Site) -> None:
+    """The bucket is asked, not the host: a run waits on although it could not log in, and says what never came."""
+    request = site.request(**EVIDENCE, time_limit_hours=0.1, wait_for_results=True)
+    play = request.start()
+    play.wait(lambda: request.mails)
+    assert [mail.subject.split()[1] for mail in request.mails] == ["ready:"], play.text[-3000:]
+    arm(site.lab, "s3.put_refused", f"key={request.incident}/*", "times=always")
+    on_host(request, "echo never to be seen > /srv/dfir/analyst/note.txt")
+    on_host(request, "sudo systemctl stop dfir-analysis.service")  # the analyst ends early: from here on it uploads
+    deny_ssh(site.lab, host(request))
+    play.end()
+    tags = {tag["Key"]: tag["Value"] for tag in host(request)["Tags"]}
+    assert datetime.now(timezone.utc) >= datetime.fromisoformat(tags["dfir:expires"].replace("Z", "+00:00"))
+    assert host(request)["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown" and artifacts(request) == {}
+    assert play.code not in (0, None) and "Traceback" not in play.text and "UNREACHABLE" not in play.text
+    assert "The completion marker (complete.json) never came, although the host has ended." in play.sentence
     assert "INCOMPLETE" in request.mails[-1].text and request.exists() == set()
     assert request.record["outcome"] == "incomplete"

@@ -10,7 +10,7 @@ import sys
 
 from lab.aws.rooms import snapshot_id
 from lab.seed import EVIDENCE
-from tests.integration.flow.flow_kit import BUCKET, HOME, Site, client, flat, together
+from tests.integration.flow.flow_kit import BUCKET, HOME, Site, client, deny_ssh, flat, instances, together
 from tests.kit import run
 
 # What malware that got out of its container could do: the scanners' sample no longer holds what they must find.
@@ -27,6 +27,9 @@ def test_a_tool_that_breaks_during_the_work_takes_its_results_back(site: Site) -
     assert play.code is None and request.mails[0].subject.split()[1] == "ready:", play.text[-3000:]
     told = run(sys.executable, "-m", "lab.analyst", request.incident, "--", BREAK)
     assert told.returncode == 0, told.stdout
+    # The bucket is asked, not the host: from here on nobody could log in to it.
+    [host] = instances(site.lab, request.id)
+    deny_ssh(site.lab, host)
     play.end()
 
     assert play.code not in (0, None) and "Traceback" not in play.text

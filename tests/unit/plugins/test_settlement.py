@@ -32,7 +32,8 @@ from ansible_collections.dfir.aws.plugins.filter.settlement import (
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "settle"
 HOST = {"instance_id": "i-1", "address": "10.0.0.5", "deadline": "2026-11-21T00:00:00Z"}
 GOOD = settlement({"plan_result": {"a": 1}, "snapshot_result": {"id": "snap-1"}, "analysis_host_result": HOST}, {
-    "analysis_host_reach_result": {"reached": True}, "evidence_result": {"a": 1}, "toolbox_result": {"a": 1},
+    "analysis_host_reach_result": {"reached": True}, "toolbox_begin_result": {"a": 1}, "evidence_result": {"a": 1},
+    "toolbox_result": {"a": 1},
     "evidence_journal_result": {"a": 1},
     "analyst_access_result": {"a": 1}, "forensics_result": {"started": True}})
 
@@ -75,8 +76,9 @@ def test_the_reason_is_the_failed_tasks_own_sentence() -> None:
 
 
 @pytest.mark.parametrize(("step", "ends"), [("plan", False), ("snapshot", False), ("analysis_host", False),
-                                            ("connection", False), ("evidence", False), ("toolbox", True),
-                                            ("journal", False), ("analyst_access", False), ("forensics", True)])
+                                            ("connection", False), ("packages", True), ("evidence", False),
+                                            ("journal", False), ("analyst_access", False), ("toolbox", True),
+                                            ("forensics", True)])
 def test_only_a_host_without_working_tools_is_ended(step: str, ends: bool) -> None:
     controller, host = facts(step)
     place = controller if step in ("plan", "snapshot", "analysis_host") else host
@@ -84,6 +86,16 @@ def test_only_a_host_without_working_tools_is_ended(step: str, ends: bool) -> No
     result = settlement(controller, host)
     assert result["terminate"] is ends and result["closed"] is ends
     assert ("attempt" in result["next_step"]) is ends
+
+
+def test_a_host_with_another_ssh_key_is_not_to_be_logged_in_to() -> None:
+    controller, host = facts("connection")
+    tasks = yaml.safe_load((ROLE.parent / "analysis_host" / "tasks" / "reach.yml").read_text())
+    [sentence] = [task["ansible.builtin.fail"]["msg"] for task in tasks if "another SSH key" in str(task)]
+    host["analyze_request_problem"] = problem({"msg": sentence})
+    result = settlement(controller, host)
+    assert result["step"] == "connection" and result["next_step"].startswith("Do not log in to 10.0.0.5.")
+    assert not result["terminate"] and "port 22" not in result["next_step"]
 
 
 @pytest.mark.parametrize("step", list(STEPS)[3:])
