@@ -15,7 +15,6 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.dfir.aws.plugins.module_utils import (
     registry,
@@ -26,6 +25,7 @@ from ansible_collections.dfir.aws.plugins.module_utils import (
 )
 from ansible_collections.dfir.aws.plugins.plugin_utils import filters_at_hand  # noqa: F401  for all tasks that follow
 from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
+from ansible_collections.dfir.aws.plugins.plugin_utils.near import NearAction
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "registry_source": {"type": "str", "default": "inventory"},
@@ -40,7 +40,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(NearAction):
     """See the module's documentation."""
 
     TRANSFERS_FILES = False
@@ -104,9 +104,7 @@ class ActionModule(ActionBase):
         arguments = {name: value for name, value in self._task.args.items() if name not in self.known}
         if not any(arguments.get(name) for name in ("region", "aws_region", "ec2_region")):
             arguments["region"] = region
-        answer = self._execute_module(
-            module_name="amazon.aws.aws_caller_info", module_args=arguments, task_vars=task_vars
-        )
+        answer = self.run_module("amazon.aws.aws_caller_info", arguments, task_vars)
         if answer.get("failed"):
             raise AnsibleActionFail(f"The AWS identity of this run is unknown: {answer.get('msg', 'no answer')}")
         arn = str(answer["arn"])

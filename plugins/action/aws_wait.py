@@ -52,8 +52,7 @@ class ActionModule(ProgressAction):
             slice_arguments = {**arguments, "elapsed": elapsed, "seen": bool(before.get("seen"))}
             if _seconds_left(before, arguments.get("grace")) > 0:
                 slice_arguments["timeout"] = int(max(timeout, elapsed + SLICE))
-            return self._execute_module(module_name="dfir.aws.aws_wait", module_args=slice_arguments,
-                                        task_vars=task_vars)
+            return self.run_module("dfir.aws.aws_wait", slice_arguments, task_vars)
 
         if self._task.check_mode:
             # Nothing was started, so nothing will come: one look, as it is.
@@ -101,8 +100,7 @@ class _Renewal:
         if time.monotonic() - self._last < SECONDS_BETWEEN_RENEWALS:
             return
         self._last = time.monotonic()
-        result = self._action._execute_module(module_name="dfir.aws.request_record", task_vars=self._task_vars,
-                                              module_args=dict(self._record))
+        result = self._action.run_module("dfir.aws.request_record", dict(self._record), self._task_vars)
         if result.get("failed"):
             # Losing the lease is found out by the next step that writes the record. Waiting does no harm meanwhile.
             Display().warning(f"The request's lease could not be renewed: {result.get('msg')}")

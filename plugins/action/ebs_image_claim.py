@@ -23,4 +23,4 @@ class ActionModule(EngineAction):
         if self._task.args.get("state") == "taken":
             return super().run(tmp, task_vars)
         super(EngineAction, self).run(tmp, task_vars)
-        return self._execute_module(module_name=self.MODULE, module_args=dict(self._task.args), task_vars=task_vars)
+        return self.run_module(self.MODULE, dict(self._task.args), task_vars or {})

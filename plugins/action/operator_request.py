@@ -74,8 +74,7 @@ class ActionModule(FrontDoor):
             arguments["request_ids"] = [values["request_id"]]
         else:
             arguments |= {"incident": values["incident"], "within_days": EVERY_DAY}
-        answer = self._execute_module(module_name="dfir.aws.request_records_info", module_args=arguments,
-                                      task_vars=task_vars)
+        answer = self.run_module("dfir.aws.request_records_info", arguments, task_vars)
         if answer.get("failed"):
             raise AnsibleActionFail(str(answer.get("msg") or "The records could not be read."))
         if values.get("request_id") and answer["unreadable"]:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.dfir.aws.plugins.module_utils import request_door
 from ansible_collections.dfir.aws.plugins.plugin_utils import filters_at_hand  # noqa: F401  for all tasks that follow
 from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
+from ansible_collections.dfir.aws.plugins.plugin_utils.near import NearAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(NearAction):
     """See the module's documentation."""
 
     _supports_async = False
@@ -32,6 +32,5 @@ class ActionModule(ActionBase):
         problems = request_door.refused_names(extra, on_platform=platform)
         if problems:
             return {"failed": True, "changed": False, "msg": f"Refused. {request_door.sentences(problems)}"}
-        result = self._execute_module(module_name="dfir.aws.request_records_info", module_args=self._task.args,
-                                      task_vars=task_vars)
+        result = self.run_module("dfir.aws.request_records_info", dict(self._task.args), task_vars or {})
         return {**result, "holder": holder(str(extra["awx_job_id"]) if platform else "")}

@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.dfir.aws.plugins.module_utils.guard import LEASE_SECONDS, waiting_process
+from ansible_collections.dfir.aws.plugins.plugin_utils.near import NearAction
 
 # Work reports every six seconds (`slice` of aws_wait) and a busy controller takes some to start it again: with every
 # report shown, a line is never more than ten seconds away.
@@ -109,7 +109,7 @@ class Progress:
         return True
 
 
-class ProgressAction(ActionBase):
+class ProgressAction(NearAction):
     """An action that starts work, watches it, and tells."""
 
     # How often a worker's lease is renewed and its progress read, and after how long without renewal the worker is to

@@ -339,6 +339,7 @@ class Site:
     folder: Path
     requests: list[Request] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
+    planted: set[str] = field(default_factory=set)  # keys of objects that a test has put into the bucket itself
 
     def request(self, *, overlay: dict[str, Any] | None = None, **fields: Any) -> Request:
         """A request for an incident that nobody has used before, unless `incident` is given."""

@@ -33,6 +33,7 @@ FILL = ("sudo sh -c 'fallocate -l $(df --output=avail -B1 /srv/dfir | tail -n 1)
 def put(site: Site, key: str, data: bytes) -> None:
     """An artifact of an earlier analysis."""
     client(site.lab, "s3").put_object(Bucket=BUCKET, Key=key, Body=data, IfNoneMatch="*")
+    site.planted.add(key)
 
 
 def an_earlier_analysis(site: Site, incident: str) -> None:

@@ -18,7 +18,7 @@ def test_nothing_is_left_but_records_artifacts_and_kept_copies(
     records = {request.record["request"]["record_key"] for request in site.requests if request.record}
     incidents = tuple(f"{request.incident}/" for request in site.requests)
     left = [thing for thing in after - before if not (
-        (thing.kind == "object" and thing.id.split("/", 3)[-1] in records)
+        (thing.kind == "object" and thing.id.split("/", 3)[-1] in records | site.planted)
         or (thing.kind == "object" and thing.id.split("/", 3)[-1].startswith(incidents))
         or (thing.kind == "snapshot" and thing.id in site.sources)
         or (thing.kind == "snapshot" and "dfir:source-snapshot" in thing.tags and "dfir:request" not in thing.tags))]
