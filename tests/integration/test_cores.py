@@ -86,6 +86,7 @@ ALARM = """
   gather_facts: false
   tasks:
     - ansible.builtin.add_host: {name: i-1, groups: [analysis_host], evidence_result: {partitions: [1]}}
+    - ansible.builtin.set_fact: {analysis_host_result: {instance_id: i-1}}
 - hosts: localhost
   gather_facts: false
   tasks:

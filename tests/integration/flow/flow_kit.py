@@ -309,10 +309,12 @@ def instances(lab: LabConfig, request_id: str) -> list[dict[str, Any]]:
 
 
 def deny_ssh(lab: LabConfig, host: Mapping[str, Any]) -> None:
-    """Close port 22 of a host, for everybody."""
+    """Close port 22 of a host for everybody, and the connection that Ansible has kept."""
     group, ec2 = host["SecurityGroups"][0]["GroupId"], client(lab, "ec2")
     [found] = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
     ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=found["IpPermissions"])
+    control = Path.home() / ".ansible" / "cp" / host["InstanceId"]
+    subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={control}", "host"], capture_output=True, check=False)
 
 
 def arm(lab: LabConfig, name: str, *words: str) -> None:

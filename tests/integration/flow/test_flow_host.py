@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
 
 from lab import audit
-from lab.config import CONTROLLER_IP
 from tests.integration.flow.flow_kit import (
     BUCKET,
     HOME,
@@ -31,6 +28,7 @@ from tests.integration.flow.flow_kit import (
     check_alert,
     client,
     copies,
+    deny_ssh,
     instances,
     remove,
     together,
@@ -196,11 +194,7 @@ def a_connection_that_breaks_is_told_by_settle(request: Request) -> None:
     host = instances(request.lab, request.id)[0]
     play = request.start()
     play.until("TASK [Get the tools and prove that they work]")
-    client(request.lab, "ec2").revoke_security_group_ingress(
-        GroupId=host["SecurityGroups"][0]["GroupId"], IpProtocol="tcp", FromPort=22, ToPort=22,
-        CidrIp=f"{CONTROLLER_IP}/32")
-    control = Path.home() / ".ansible" / "cp" / host["InstanceId"]
-    subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={control}", "host"], capture_output=True, check=False)
+    deny_ssh(request.lab, host)
     things = check_alert(request, play.end(), "toolbox",
                          f"The connection to {host['InstanceId']} at {host['PrivateIpAddress']} failed or broke")
     assert "UNREACHABLE!" in play.text

@@ -10,6 +10,8 @@ import sys
 from datetime import datetime, timezone
 from typing import Any
 
+import pytest
+
 from tests.integration.flow.flow_kit import (
     BUCKET,
     HOME,
@@ -134,7 +136,9 @@ def test_an_analysis_that_a_restart_cuts_off_is_reported_as_incomplete(site: Sit
     assert request.record["outcome"] == "incomplete"
 
 
-@together(minutes=7)
+# The last upload before the end may take 14 minutes.
+@pytest.mark.more
+@together(minutes=21)
 def test_a_host_that_nobody_reaches_and_whose_uploads_are_refused_ends_at_its_deadline(site: Site) -> None:
     """The bucket is asked, not the host: a run waits on although it could not log in, and says what never came."""
     request = site.request(**EVIDENCE, time_limit_hours=0.1, wait_for_results=True)
