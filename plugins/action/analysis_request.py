@@ -23,7 +23,7 @@ from ansible_collections.dfir.aws.plugins.module_utils import (
     request_several,
     request_spec,
 )
-from ansible_collections.dfir.aws.plugins.plugin_utils import filters_at_hand  # noqa: F401  for all tasks that follow
+from ansible_collections.dfir.aws.plugins.plugin_utils.filters_at_hand import import_filters
 from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
 from ansible_collections.dfir.aws.plugins.plugin_utils.near import NearAction
 
@@ -38,6 +38,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "trust_workflow_user": {"type": "bool", "default": False},
     "several": {"type": "bool", "default": False},
 }
+
+
+import_filters()  # for all tasks that follow
 
 
 class ActionModule(NearAction):
@@ -66,6 +69,7 @@ class ActionModule(NearAction):
         options = self._options() if not problems else {}
         if not problems:
             limits = {"time_limit_hours": (options["time_limit_minimum"], options["time_limit_maximum"])}
+            snapshots: list[Any] = []
             if options["several"]:
                 values, snapshots, problems = request_several.check(task_vars, limits=limits)
             else:

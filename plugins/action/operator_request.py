@@ -17,11 +17,14 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.dfir.aws.plugins.action.analysis_request import OPTIONS as DOOR
 from ansible_collections.dfir.aws.plugins.action.analysis_request import ActionModule as FrontDoor
 from ansible_collections.dfir.aws.plugins.module_utils import operator_fields, registry, request_door
-from ansible_collections.dfir.aws.plugins.plugin_utils import filters_at_hand  # noqa: F401  for all tasks that follow
+from ansible_collections.dfir.aws.plugins.plugin_utils.filters_at_hand import import_filters
 from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
 
 REGISTRY = ("registry_source", "analysts", "registry_file", "service_principal", "trust_workflow_user")
 EVERY_DAY = 36500.0  # an incident's requests are shown however old they are
+
+
+import_filters()  # for all tasks that follow
 
 
 class ActionModule(FrontDoor):

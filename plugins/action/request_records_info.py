@@ -13,9 +13,11 @@ from typing import Any
 
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.dfir.aws.plugins.module_utils import request_door
-from ansible_collections.dfir.aws.plugins.plugin_utils import filters_at_hand  # noqa: F401  for all tasks that follow
+from ansible_collections.dfir.aws.plugins.plugin_utils.filters_at_hand import import_filters
 from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
 from ansible_collections.dfir.aws.plugins.plugin_utils.near import NearAction
+
+import_filters()  # for all tasks that follow
 
 
 class ActionModule(NearAction):

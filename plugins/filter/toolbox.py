@@ -77,9 +77,10 @@ def rule_sources(rules: Sequence[Mapping[str, Any]], folder: str) -> list[dict[s
             raise AnsibleFilterError(f"{start} needs either a path or a url.")
         if url and not url.startswith("https://") and not rule.get("checksum"):
             raise AnsibleFilterError(f"{start} comes over an unprotected way: give a https address, or a checksum.")
+        file = url.split("?", maxsplit=1)[0].rsplit("/", 1)[-1]
         path = rule.get("path") or f"{folder}/{rule['kind']}-{rule['name']}"
         sources.append({"kind": rule["kind"], "name": rule["name"], "path": path, "url": url,
-                        "file": re.sub(r"[^A-Za-z0-9_.-]", "-", url.split("?")[0].rsplit("/", 1)[-1]) or "rules",
+                        "file": re.sub(r"[^A-Za-z0-9_.-]", "-", file) or "rules",
                         "checksum": str(rule.get("checksum") or ""), "version": str(rule.get("version") or ""),
                         "date": str(rule.get("date") or "")})
     return sources

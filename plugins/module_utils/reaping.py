@@ -63,7 +63,13 @@ class Thing:
 
     def _ways(self) -> dict[str, tuple[Callable[[], dict[str, Any]], Callable[[], Any]]]:
         """How each kind is looked at and removed. What is only part of a role or profile is looked at as that."""
-        ec2, iam = (lambda: self._client("ec2")), (lambda: self._client("iam"))
+
+        def ec2() -> Any:
+            return self._client("ec2")
+
+        def iam() -> Any:
+            return self._client("iam")
+
         return {
             "instance": (self._instance, lambda: ec2().terminate_instances(InstanceIds=[self.id])),
             "volume": (self._volume, lambda: ec2().delete_volume(VolumeId=self.id)),

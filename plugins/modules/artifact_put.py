@@ -80,7 +80,6 @@ except ImportError:  # AnsibleAWSModule says so in a sentence
     BotoCoreError = ClientError = Exception
 
 
-
 def stored(s3: Any, bucket: str, key: str) -> str | None:
     """The SHA-256 that S3 keeps of an object, empty where it keeps none; None where there is no object."""
     # Listed and not asked for: an absent object looks forbidden to who may list one folder only.

