@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 import jinja2
 import pytest
+import yaml
 from ansible_collections.dfir.aws.plugins.module_utils.forensics import analyze, cli, plaso_run
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Partition
 
@@ -379,3 +381,13 @@ def test_after_a_restart_all_volumes_are_protected_before_any_is_mounted() -> No
         done = subprocess.run(["sh", "-c", f"findmnt() {{ printf '%s\\n' '{points}'; }}; {foreign}"],
                               capture_output=True, text=True, check=False)
         assert (done.returncode != 0) is refused, done.stdout
+
+
+def test_nothing_of_podman_comes_before_the_scratch_volume() -> None:
+    """Debian's package enables units that run podman at every start; it is told of its storage after the mount."""
+    before = re.findall(r"(?m)^Before=(.*)", render("toolbox", "dfir-scratch.service"))
+    assert {"podman.service", "podman-restart.service", "podman-auto-update.service"} <= set(" ".join(before).split())
+    folders = render("toolbox", "tmpfiles.conf")
+    assert re.search(r"(?m)^L\+ /etc/containers/storage.conf .* /etc/dfir/storage.conf$", folders)
+    tasks = yaml.safe_load((ROLES / "toolbox" / "tasks" / "scratch.yml").read_text())
+    assert ["mount" in task["name"].lower() for task in tasks] == [True, False] and "tmpfiles" in str(tasks[1])
