@@ -58,20 +58,23 @@ def problem(failed: Mapping[str, Any], task: str = "") -> dict[str, Any]:
             "gone": failed.get("state") in DEAD_STATES}
 
 
-def settlement(controller: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
+def settlement(controller: Mapping[str, Any], host: Mapping[str, Any], gone: bool = False) -> dict[str, Any]:
     """How a request stands after its work, from the facts of the controller and of the analysis host.
 
     Success is what every step has proven, never the absence of an error: a host that nobody reached raises none.
+
+    :param gone: AWS says that the host has ended. Whatever it did not answer any more is no failure then: what it left
+        in the bucket is looked at, as of any host that has ended.
     """
     at_controller, at_host = controller.get("analyze_request_problem"), host.get("analyze_request_problem")
     launched = controller.get("analysis_host_result") or {}
-    ended = bool(launched.get("ended"))
+    ended = bool(launched.get("ended")) or (gone and not at_controller)
     missing = [name for name, fact in STEPS.items() if not (controller.get(fact) or host.get(fact))]
     if ended:
         missing = []
     elif missing[:1] == ["plan"] and not controller.get(LOOKED):
         missing = missing[1:]
-    error = at_controller or at_host
+    error = at_controller or (at_host if not gone else None)
     if error is None and missing:
         where = f"{launched.get('instance_id') or 'the host'} at {launched.get('address') or 'an unknown address'}"
         error = {"task": "", "message": f"The connection to {where} failed or broke: no step after it was heard of."}

@@ -88,6 +88,24 @@ def test_only_a_host_without_working_tools_is_ended(step: str, ends: bool) -> No
     assert ("attempt" in result["next_step"]) is ends
 
 
+@pytest.mark.parametrize("step", ["connection", "evidence", "toolbox", "forensics"])
+def test_a_host_that_ended_while_it_was_worked_on_is_one_that_has_ended(step: str) -> None:
+    """Its session was ended, or its deadline came, after it was found running: no failure to connect, no alarm."""
+    controller, host = facts(step)
+    host["analyze_request_problem"] = problem({"msg": "It cannot be reached by SSH."})
+    assert settlement(controller, host)["failed"]
+    for heard in (host, {key: value for key, value in host.items() if key != "analyze_request_problem"}):
+        result = settlement(controller, heard, gone=True)
+        assert result["ended"] and not result["failed"] and not result["terminate"] and result["reason"] == ""
+
+
+def test_a_host_that_ended_hides_no_failure_of_the_controller() -> None:
+    controller, host = facts("analysis_host")
+    controller["analyze_request_problem"] = problem({"msg": "No volume could be created."})
+    result = settlement(controller, host, gone=True)
+    assert result["failed"] and not result["ended"] and result["step"] == "analysis_host"
+
+
 def test_a_host_with_another_ssh_key_is_not_to_be_logged_in_to() -> None:
     controller, host = facts("connection")
     tasks = yaml.safe_load((ROLE.parent / "analysis_host" / "tasks" / "reach.yml").read_text())
