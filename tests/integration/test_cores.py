@@ -86,7 +86,10 @@ ALARM = """
   gather_facts: false
   tasks:
     - ansible.builtin.add_host: {name: i-1, groups: [analysis_host], evidence_result: {partitions: [1]}}
-    - ansible.builtin.set_fact: {analysis_host_result: {instance_id: i-1}}
+    - ansible.builtin.set_fact:
+        analysis_host_result: {instance_id: i-1}
+        analyze_request_seen: {}
+        request_result: {earlier: {evidence: {}, toolbox: {}, analyst_access: {}}}
 - hosts: localhost
   gather_facts: false
   tasks:
