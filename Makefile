@@ -6,7 +6,10 @@ PY := .venv/bin/python
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DFIR_LAB_STATE,DFIR_LAB_PORT,DFIR_LAB_CACHE,DFIR_TEST_LAB_STATE,DFIR_TEST_LAB_PORT,PYTHONDONTWRITEBYTECODE)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help setup demo test test-more unit lint sanity core216 bench lab-up lab-down lab-status clean
+# Imaging without hosts of its own: its actions, playbooks and formats, on real processes.
+IMAGING := tests/integration/ebs tests/integration/test_image_snapshot.py
+
+.PHONY: help setup demo test test-imaging test-more unit lint sanity core216 bench lab-up lab-down lab-status clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -18,10 +21,13 @@ setup: ## install what this machine lacks
 demo: lab-up ## run the main job on the embedded lab, from the request to the results
 	@$(PY) -m lab.demo
 
-test: setup ## run all tests: plugins, lab, and the scenarios on real hosts
+test: setup ## run the tests: plugins, lab, and the scenarios on real hosts
 	@$(AS_ROOT) $(PY) -m pytest -n 2 tests/unit
-	@$(AS_ROOT) $(PY) -m pytest -m "not more" --ignore tests/integration/imaging --ignore tests/integration/toolbox \
-	  tests/integration tests/scenarios
+	@$(AS_ROOT) $(PY) -m pytest -m "not more" $(addprefix --ignore ,$(IMAGING)) \
+	  --ignore tests/integration/imaging --ignore tests/integration/toolbox tests/integration tests/scenarios
+
+test-imaging: setup ## block-level imaging: what is done with processes, signals and real tools
+	@$(AS_ROOT) $(PY) -m pytest $(IMAGING)
 
 test-more: setup ## what takes longer still: a session that is prolonged, several snapshots, imaging hosts, building the tools
 	@$(AS_ROOT) $(PY) -m pytest -m more tests/integration/flow tests/scenarios
