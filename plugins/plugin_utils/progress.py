@@ -39,10 +39,11 @@ session=
 for process in /proc/[0-9]*; do
   case "$(words_of "$process")" in *async_wrapper*" j$job "*) session=$(session_of "$process");; esac
 done
+[ -n "$session" ] || exit
 for round in 1 2 3 4 5; do
   found=
   for process in /proc/[0-9]*; do
-    [ -n "$session" ] && [ "$(session_of "$process")" = "$session" ] || continue
+    [ "$(session_of "$process")" = "$session" ] || continue
     case "$(words_of "$process")" in ""|*async_wrapper*" j$job "*) continue;; esac
     kill -KILL "${process#/proc/}" && found=1
   done
