@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's HTTP front: one server for every AWS service, a thread per connection, plain and TLS.
 
-EBS direct is served here from sparse files (`os.sendfile`, the header held back by MSG_MORE); whatever else is signed
+EBS direct is served here from sparse files (`sendfile`, the header held back by MSG_MORE); whatever else is signed
 for AWS goes to a WSGI application, and `/_lab/…` to the lab's own control calls, on listeners that allow it.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import os
 import socket
 import ssl
 import struct
@@ -20,9 +19,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
+from functools import lru_cache
+from io import BufferedReader
 from typing import Any, BinaryIO, Protocol, cast
 
-from lab import http_errors, http_wsgi
+from lab import http_errors, http_sendfile, http_wsgi
 from lab.contracts import Faults, Refused
 from lab.http_wire import BadRequest, Gone, Request, Response, body_of, read_head, split_target
 
@@ -35,6 +36,11 @@ DRAIN_LIMIT = 64 * 1024 * 1024  # an unread body up to this size is read and for
 _WRITES = ("PUT", "POST")
 
 Handler = Callable[[Request], Response]
+
+
+@lru_cache(maxsize=4)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 class EbsService(Protocol):
@@ -184,14 +190,14 @@ class _Connection:
         """Serve until the client closes, falls silent, or an answer ends the connection."""
         try:
             self._set_up()
-            with cast(BinaryIO, self.sock.makefile("rb", 65_536)) as source:
+            with cast(BufferedReader, self.sock.makefile("rb", 65_536)) as source:
                 while not self.front._closing and self._one(source):
                     if self._heavy:
                         # Flask and moto leave a request in reference cycles, and with it the whole body of an upload;
                         # the collector counts objects, not bytes, and would let gigabytes pile up.
                         gc.collect()
                 self._linger(source)
-        except (OSError, Gone, ValueError) as error:  # ValueError: a socket that was closed meanwhile
+        except (OSError, EOFError, Gone, ValueError) as error:  # ValueError: a socket that was closed meanwhile
             LOG.debug("connection of %s ended: %s", self.peer, error)
         finally:
             self.front._ended(self)
@@ -208,7 +214,7 @@ class _Connection:
         if self.context is not None:
             self.sock = self.context.wrap_socket(self.sock, server_side=True)
 
-    def _one(self, source: BinaryIO) -> bool:
+    def _one(self, source: BufferedReader) -> bool:
         """Read and answer one request; whether the connection stays."""
         try:
             head = read_head(source)
@@ -261,7 +267,7 @@ class _Connection:
                 chunked = True
                 response.headers.append(("Transfer-Encoding", "chunked"))
         if "date" not in names:
-            response.headers.append(("Date", formatdate(usegmt=True)))
+            response.headers.append(("Date", _date(int(time.time()))))
         if not keep:
             response.headers.append(("Connection", "close"))
         if response.reset and not response.limit:
@@ -301,14 +307,10 @@ class _Connection:
         if self.context is not None or (response.stall and response.stall_after):
             self._send_bytes(head, piece.view(), response)
             return
-        self.sock.send(head, socket.MSG_MORE) if length else self.sock.sendall(head)
-        out, file, offset = self.sock.fileno(), piece.fileno(), piece.offset
-        end = offset + length
-        while offset < end:
-            sent = os.sendfile(out, file, offset, end - offset)
-            if sent == 0:
-                raise Gone("the file of a block ended early")
-            offset += sent
+        if length:
+            http_sendfile.send(self.sock, head, piece.fileno(), piece.offset, length)
+        else:
+            self.sock.sendall(head)
 
     def _send_pieces(self, head: bytes, pieces: Iterable[bytes], chunked: bool) -> None:
         self.sock.sendall(head)

@@ -294,31 +294,59 @@ def _scope(authorization: str, query: str) -> Scope | None:
     return Scope(parts[0], parts[1], parts[2], parts[3])
 
 
-def read_head(source: BinaryIO) -> tuple[str, str, str, Headers] | None:
+def read_head(source: io.BufferedReader) -> tuple[str, str, str, Headers] | None:
     """Method, target, version and header fields of the next request; None when the client closed in between."""
+    known = source.peek()
+    lines = (_head_at_hand(source, known) or _head_by_lines(source)) if known else []
+    if not lines:
+        return None
+    words = lines[0].split()
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        raise BadRequest("This is not an HTTP/1.1 request.")
+    if len(lines) > MAX_HEADERS + 1:
+        raise BadRequest("There are too many header fields.")
+    pairs: list[tuple[str, str]] = []
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if not colon or not name or name != name.strip():
+            raise BadRequest("A header field is malformed.")
+        pairs.append((name, value.strip()))
+    return words[0], words[1], words[2], Headers(pairs)
+
+
+def _head_at_hand(source: io.BufferedReader, known: bytes) -> list[str]:
+    """The lines of a head that came in one piece, as most do; nothing is read of any other."""
+    end = known.find(b"\r\n\r\n")
+    if end <= 0:
+        return []
+    text = known[:end].decode("latin-1")
+    lines = text.split("\r\n")
+    if text.count("\n") != len(lines) - 1 or not lines[0]:  # lines that end otherwise, or an empty one before
+        return []
+    source.read(end + 4)
+    return lines
+
+
+def _head_by_lines(source: BinaryIO) -> list[str]:
+    """The lines of a head, as they come; none when the client closed before the first."""
     line = source.readline(MAX_LINE)
     while line in (b"\r\n", b"\n"):  # some clients send an empty line after a body
         line = source.readline(MAX_LINE)
-    if not line:
-        return None
-    if not line.endswith(b"\n"):
-        if len(line) >= MAX_LINE:
-            raise BadRequest("The request line is too long.", 414)
-        raise Gone("the client left within a request")
-    words = line.decode("latin-1").split()
-    if len(words) != 3 or not words[2].startswith("HTTP/1."):
-        raise BadRequest("This is not an HTTP/1.1 request.")
-    pairs: list[tuple[str, str]] = []
-    while (line := source.readline(MAX_LINE)) not in (b"\r\n", b"\n"):
+    lines: list[str] = []
+    while line not in (b"\r\n", b"\n"):
         if not line.endswith(b"\n"):
             if len(line) >= MAX_LINE:
-                raise BadRequest("A header field is too long.", 431)
+                raise BadRequest("A header field is too long.", 431) if lines else BadRequest(
+                    "The request line is too long.", 414
+                )
+            if not line and not lines:
+                return []
             raise Gone("the client left within a request")
-        name, colon, value = line.decode("latin-1").partition(":")
-        if not colon or not name or name != name.strip() or len(pairs) >= MAX_HEADERS:
-            raise BadRequest("A header field is malformed, or there are too many.")
-        pairs.append((name, value.strip()))
-    return words[0], words[1], words[2], Headers(pairs)
+        lines.append(line.decode("latin-1").rstrip("\r\n"))
+        if len(lines) > MAX_HEADERS + 1:
+            break  # whoever reads them refuses
+        line = source.readline(MAX_LINE)
+    return lines
 
 
 def split_target(target: str) -> tuple[str, str, str | None]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import re
-import uuid
 from collections.abc import Callable
 from urllib.parse import parse_qsl, unquote
 
@@ -69,8 +68,9 @@ class EbsDirect:
             self._access.count(call.action, call.region, call.snapshot)
             response = self._operations[call.action](call)
             # No uuid4(): asking the kernel for each gives the lock of the interpreter away, with many connections.
-            request_id = uuid.UUID(int=random.getrandbits(128), version=4)  # noqa: S311  a name, no secret
-            response.headers.append(("x-amzn-RequestId", str(request_id)))
+            name = f"{random.getrandbits(128):032x}"  # noqa: S311  a name, no secret
+            name = f"{name[:8]}-{name[8:12]}-4{name[13:16]}-a{name[17:20]}-{name[20:]}"
+            response.headers.append(("x-amzn-RequestId", name))
         except EbsError as error:
             return error.response()
         return self._spoil(call, response)
@@ -96,7 +96,7 @@ class EbsDirect:
             raise EbsError(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
         if block is not None and not (block.isascii() and block.isdigit() and len(block) < 10):
             raise invalid("INVALID_BLOCK", f"'{block}' is not a valid block index.")
-        parameters = dict(parse_qsl(request.query.replace("+", "%2B"), keep_blank_values=True))
+        parameters = _parameters(request.query)
         number = None if block is None else int(block)
         return Call(request, action, request.scope.region, unquote(snapshot), number, parameters)
 
@@ -129,3 +129,10 @@ class EbsDirect:
             response.stall = float(fault.args.get("seconds", 30))
             response.stall_after = int(fault.args.get("after_bytes", 0))
         return response
+
+
+def _parameters(query: str) -> dict[str, str]:
+    if "&" in query or ";" in query:
+        return dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))
+    name, _, value = query.partition("=")  # the token of a block, nearly always
+    return {unquote(name): unquote(value)} if query else {}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from lab.ebs.errors import bad_parameter
@@ -23,7 +24,7 @@ class Call:
     block: int | None
     parameters: dict[str, str]
 
-    @property
+    @cached_property
     def context(self) -> dict[str, Any]:
         """What faults are matched on."""
         return {"action": self.action, "region": self.region, "snapshot": self.snapshot, "block": self.block}

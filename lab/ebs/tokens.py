@@ -38,23 +38,25 @@ class Tokens:
     """Makes and checks tokens. `key` must outlive them."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        # Copies of a keyed object, and not `hmac.digest`: that one gives the lock of the interpreter away each time,
+        # and with many connections another thread has it then.
+        self._keyed = hmac.new(key, digestmod="sha256")
 
     def for_listing(self, region: str, snapshot_id: str, expires: float) -> Callable[[int], str]:
         """A maker of block tokens of one listing: they differ from those of any other."""
         head = _BLOCK.pack(b"\x01B", int(expires * 1000), os.urandom(7))
         bound = _bound("block", region, snapshot_id) + head
-        key, digest, encode = self._key, hmac.digest, base64.b64encode
+        seal, encode = self._seal, base64.b64encode
 
         def make(index: int) -> str:
-            return encode(head + digest(key, bound + b"%d" % index, "sha256")[:_MAC]).decode("ascii")
+            return encode(head + seal(bound + b"%d" % index)).decode("ascii")
 
         return make
 
     def check_block(self, token: str, region: str, snapshot_id: str, index: int, now: float) -> None:
         """Raise unless the token was given for this very block and is alive."""
         head, mac = _open(token, _BLOCK.size)
-        wanted = hmac.digest(self._key, _bound("block", region, snapshot_id) + head + b"%d" % index, "sha256")[:_MAC]
+        wanted = self._seal(_bound("block", region, snapshot_id) + head + b"%d" % index)
         if not hmac.compare_digest(mac, wanted):
             raise BadToken
         if _BLOCK.unpack(head)[1] <= now * 1000:
@@ -63,18 +65,22 @@ class Tokens:
     def page(self, listing: str, position: Position, expires: float) -> str:
         """The NextToken of a listing; `listing` says which (operation, region, snapshots)."""
         head = _PAGE.pack(b"\x01P", int(expires * 1000), os.urandom(7), position.index, position.page)
-        mac = hmac.digest(self._key, _bound("page", listing) + head, "sha256")[:_MAC]
-        return base64.b64encode(head + mac).decode("ascii")
+        return base64.b64encode(head + self._seal(_bound("page", listing) + head)).decode("ascii")
 
     def check_page(self, token: str, listing: str, now: float) -> Position:
         """Where to go on, if the token belongs to this listing and is alive."""
         head, mac = _open(token, _PAGE.size)
-        if not hmac.compare_digest(mac, hmac.digest(self._key, _bound("page", listing) + head, "sha256")[:_MAC]):
+        if not hmac.compare_digest(mac, self._seal(_bound("page", listing) + head)):
             raise BadToken
         _, expiry, _, index, page = _PAGE.unpack(head)
         if expiry <= now * 1000:
             raise ExpiredToken
         return Position(index, page)
+
+    def _seal(self, data: bytes) -> bytes:
+        keyed = self._keyed.copy()
+        keyed.update(data)
+        return keyed.digest()[:_MAC]
 
 
 def _bound(*parts: str) -> bytes:
