@@ -84,7 +84,7 @@ def test_a_long_query_that_is_not_canonical_is_seen_at_once(query: str) -> None:
     assert sigv4._canonical_query(query) == f"{name}={quote(unquote(value), safe='-_.~')}"
 
 
-@pytest.mark.parametrize("query", ["", "blockToken=a%2Fb%3D%3D", "blockToken=a/b+c==", "a=1&b=%26", "blockToken", "a=b=c"])
+@pytest.mark.parametrize("query", ["", "a=%3D%3D", "blockToken=a/b+c==", "a=1&b=%26", "blockToken", "a=b=c"])
 def test_parameters_are_those_of_the_standard_library(query: str) -> None:
     assert api._parameters(query) == dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))
 
