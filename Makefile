@@ -22,7 +22,7 @@ demo: lab-up ## run the main job on the embedded lab, from the request to the re
 	@$(PY) -m lab.demo
 
 test: setup ## run the tests: plugins, lab, and the scenarios on real hosts
-	@$(AS_ROOT) $(PY) -m pytest -n 2 tests/unit
+	@$(AS_ROOT) $(PY) -m pytest -n 3 --dist worksteal tests/unit
 	@$(AS_ROOT) $(PY) -m pytest -m "not more" $(addprefix --ignore ,$(IMAGING)) \
 	  --ignore tests/integration/imaging --ignore tests/integration/toolbox tests/integration tests/scenarios
 
@@ -33,8 +33,8 @@ test-more: setup ## what takes longer still: a session that is prolonged, severa
 	@$(AS_ROOT) $(PY) -m pytest -m more tests/integration/flow tests/scenarios
 	@$(AS_ROOT) $(PY) -m pytest tests/integration/imaging tests/integration/toolbox
 
-unit: setup ## run the unit tests alone (no root, about a minute)
-	@$(PY) -m pytest -n 2 -m "not slow" tests/unit
+unit: setup ## run the unit tests alone (no root, less than a minute)
+	@$(PY) -m pytest -n 3 --dist worksteal -m "not slow" tests/unit
 
 lint: setup ## ruff, mypy, yamllint and ansible-lint's production profile
 	@$(PY) -m ruff check .

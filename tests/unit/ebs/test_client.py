@@ -319,6 +319,7 @@ def test_p07_waits_double_and_have_an_end() -> None:
     assert 1.0 <= policy.delay(50, throttled=True) <= 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_storm_of_faults_never_gives_a_wrong_image(tmp_path: Path, seed: int) -> None:
     weather = storm(tmp_path, faults=150, blocks=60, seed=seed)

@@ -20,6 +20,8 @@ import pytest
 from lab.evidence import image, malware, story, tree
 from lab.evidence.run import BuildError, copy_into, extents, sparse_file
 
+pytestmark = pytest.mark.slow  # whole images
+
 ACCOUNTS = {"etc/passwd": "root:x:0:0:root:/root:/bin/bash\n", "etc/shadow": "root:*:20514:0:99999:7:::\n",
             "etc/group": "root:x:0:\nsudo:x:27:\n", "etc/gshadow": "root:*::\nsudo:*::\n"}
 

@@ -31,6 +31,8 @@ from lab.aws.account import ADMIN
 from lab.cli_client import health
 from lab.config import LabConfig
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 
 def free_ports() -> int:
     """The first of three free ports in a row."""

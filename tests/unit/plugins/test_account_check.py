@@ -35,6 +35,8 @@ from lab.aws.account import CONTROLLER
 from lab.config import ACCOUNT, LabConfig
 from tests.unit.lab.aws_kit import IMAGE, REGION, Kit
 
+pytestmark = pytest.mark.slow  # a whole account each
+
 OPERATOR = yaml.safe_load((seed.CHECKOUT / "inventories/lab/group_vars/all.yml").read_text(encoding="utf-8"))
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0Zb8cLDeuEZkWBBBlHq0hNjtG7zS4kf6kV0WJQ1F7u"
 SETTINGS: dict[str, Any] = {

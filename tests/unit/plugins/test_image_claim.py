@@ -25,6 +25,8 @@ from ansible_collections.dfir.aws.plugins.module_utils.image_claim import Renewa
 from lab.aws.account import ADMIN
 from tests.unit.lab.aws_kit import REGION, Kit, Recorder, eventually
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 ROOT = Path(__file__).resolve().parents[3]
 BUCKET, ACCOUNT = "dfir-claims", "123456789012"
 ONE, TWO, THREE = (f"snap-0000000000000000{number}" for number in (1, 2, 3))

@@ -23,6 +23,8 @@ from ansible_collections.dfir.aws.plugins.plugin_utils.near import in_a_fork
 
 from tests.plain_aws import PlainAws, plain_aws
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 CHECKOUT = Path(__file__).resolve().parents[3]
 SNAPSHOT = "dfir.aws.ec2_shared_snapshot_info"
 KEYS = {"access_key": "test", "secret_key": "a-secret-that-nobody-sees", "region": "eu-west-1"}

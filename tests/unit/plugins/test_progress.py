@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.dfir.aws.plugins.plugin_utils.progress import Progress, readable_time
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 CHECKOUT = Path(__file__).resolve().parents[3]
 
 

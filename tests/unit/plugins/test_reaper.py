@@ -21,6 +21,8 @@ from lab import seed
 from tests.reaper_kit import AWAY, BUCKET, CASES, FUTURE, HOME, PAST, Account, Case
 from tests.unit.lab.aws_kit import IMAGE, Kit, Recorder
 
+pytestmark = pytest.mark.slow  # a whole account each
+
 GRACE, ORPHAN_AGE = 3600, 0
 Run = Callable[..., dict[str, Any]]
 BY_NAME = {case.name: case for case in CASES}

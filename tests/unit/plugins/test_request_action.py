@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.request_kit import Run, flat, objects
+
+pytestmark = pytest.mark.slow  # processes of their own
 
 
 def test_p64_a_template_in_a_request_is_never_rendered(site: dict[str, Any], run: Run, table: dict[str, Any]) -> None:

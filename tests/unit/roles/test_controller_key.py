@@ -13,6 +13,8 @@ import pytest
 
 from tests.kit import CHECKOUT, tool_environment
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 PLAY = """
 - hosts: localhost
   gather_facts: false

@@ -271,6 +271,7 @@ def test_the_analysis_ends_before_the_deadline() -> None:
     assert said[2] == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("deadline", "extended", "slept"), [
     (-900, None, 0), (905, None, 1), (-3000, 905, 1), (5000, None, None), (905, 5000, None)])
 def test_a_session_waits_until_its_time_is_up_and_looks_whether_that_was_moved(
