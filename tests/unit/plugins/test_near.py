@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils import basic
+from ansible_collections.dfir.aws.plugins.plugin_utils import near
 from ansible_collections.dfir.aws.plugins.plugin_utils.near import in_a_fork
 
 from tests.plain_aws import PlainAws, plain_aws
@@ -158,3 +159,16 @@ def test_whoever_stops_waiting_leaves_no_module_behind(tmp_path: Path) -> None:
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
+
+
+@pytest.mark.parametrize("folder", ["", "own"])
+def test_what_botocore_knows_is_read_once_but_for_folders_of_ones_own(tmp_path: Path, folder: str) -> None:
+    def main() -> None:
+        import botocore.session
+        session = botocore.session.get_session()
+        print(json.dumps([session.get_component("data_loader") is near._KNOWN,
+                          session.create_client("ec2", "eu-west-1", aws_access_key_id="a",
+                                                aws_secret_access_key="b").meta.service_model.service_name]))
+
+    said = near.in_a_fork(main, "x", b"{}", {"AWS_DATA_PATH": str(tmp_path / folder)} if folder else {})
+    assert json.loads(said["stdout"]) == [not folder, "ec2"], said["stderr"]
