@@ -30,6 +30,7 @@ KEY_ALIAS = "alias/dfir-evidence"
 KEY_SECRET = "dfir/controller-ssh-key"  # noqa: S105  a name
 KEY_PARAMETER = "/dfir/controller-ssh-key"
 ANALYST_PARAMETER = "/dfir/analysts/alice/public_key"
+ANALYST_USER = "alice"
 ANALYST_SECRET = "dfir/analysts/alice"  # noqa: S105  a name
 # Where the evidence lies, each with the idempotency token that fixes the snapshot's id: in another region than the
 # analysis, and in the same.
@@ -129,13 +130,13 @@ def _readable_by_caller(path: Path) -> None:
         os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID") or -1))
 
 
-def key_pair(settings: LabConfig, name: str) -> Path:
+def key_pair(settings: LabConfig, name: str, kind: str = "ed25519") -> Path:
     """An SSH key pair of the lab, made once."""
     settings.keys.mkdir(parents=True, exist_ok=True)
     _readable_by_caller(settings.keys)
     path = settings.keys / name
     if not path.exists():
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"{name}@dfir.aws lab", "-f", str(path)],
+        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", f"{name}@dfir.aws lab", "-f", str(path)],
                        check=True, stdin=subprocess.DEVNULL, capture_output=True)
     for file in (path, path.with_suffix(".pub")):
         _readable_by_caller(file)
@@ -157,6 +158,12 @@ def people(settings: LabConfig) -> None:
                 secrets.put_secret_value(SecretId=name, SecretString=text)
     ssm.put_parameter(Name=KEY_PARAMETER, Value=private, Type="SecureString", Overwrite=True)
     ssm.put_parameter(Name=ANALYST_PARAMETER, Value=public, Type="String", Overwrite=True)
+    # IAM takes RSA keys alone.
+    iam, rsa = client(settings, "iam"), key_pair(settings, "analyst-rsa", "rsa").with_suffix(".pub").read_text()
+    with suppress(iam.exceptions.EntityAlreadyExistsException):
+        iam.create_user(UserName=ANALYST_USER)
+    if not iam.list_ssh_public_keys(UserName=ANALYST_USER)["SSHPublicKeys"]:
+        iam.upload_ssh_public_key(UserName=ANALYST_USER, SSHPublicKeyBody=rsa)
 
 
 def evidence_snapshot(settings: LabConfig, region: str, say: Callable[[str], None]) -> str:

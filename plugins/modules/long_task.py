@@ -21,8 +21,12 @@ options:
     description:
       - The module's full name. One without an action plugin, or V(ansible.legacy.command) with O(arguments) as the
         module takes them.
+      - Give this or O(job).
     type: str
-    required: true
+  job:
+    description:
+      - The C(ansible_job_id) of a task that was begun with C(async) and C(poll=0). It is waited for, and forgotten.
+    type: str
   arguments:
     description: The module's arguments.
     type: dict
@@ -63,6 +67,12 @@ EXAMPLES = r"""
     arguments:
       argv: [podman, pull, --quiet, registry.example.org/dfir/analyst-tools:0.1.0]
     timeout: 3600
+
+- name: Wait for what another task has begun
+  dfir.aws.long_task:
+    subject: security group
+    text: being made
+    job: "{{ begun.ansible_job_id }}"
 """
 
 RETURN = r"""

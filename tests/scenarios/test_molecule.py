@@ -17,7 +17,7 @@ from tests.kit import CHECKOUT, run
 SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/molecule.yml")
                    if path.parent.name != "default")
 
-LONG = ("proxyjump", "several")  # each takes as long as all others: `make test-more`
+LONG = ("proxyjump", "retraction", "several", "update_toolbox")  # more than a minute each: `make test-more`
 TALKATIVE = "time_out"  # runs with -vvv
 
 
