@@ -29,7 +29,7 @@ test: setup ## run the tests: plugins, lab, and the scenarios on real hosts
 test-imaging: setup ## block-level imaging: what is done with processes, signals and real tools
 	@$(AS_ROOT) $(PY) -m pytest $(IMAGING)
 
-test-more: setup ## what takes longer still: a session that is prolonged, several snapshots, imaging hosts, building the tools
+test-more: setup ## what takes longer still: sessions prolonged, several snapshots, a retraction, imaging hosts, building the tools
 	@$(AS_ROOT) $(PY) -m pytest -m more tests/integration/flow tests/scenarios
 	@$(AS_ROOT) $(PY) -m pytest tests/integration/imaging tests/integration/toolbox
 

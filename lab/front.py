@@ -32,6 +32,7 @@ IDLE_SECONDS = 300
 SEND_SECONDS = 120
 LINGER_SECONDS = 2
 HEAVY = 16 * 1024 * 1024
+TLS_RECORD = 16_384
 DRAIN_LIMIT = 64 * 1024 * 1024  # an unread body up to this size is read and forgotten to keep the connection
 _WRITES = ("PUT", "POST")
 
@@ -296,11 +297,12 @@ class _Connection:
             self.sock.sendall(head + view[: response.stall_after])
             time.sleep(response.stall)
             self.sock.sendall(view[response.stall_after :])
-        elif len(view) <= 65_536:
-            self.sock.sendall(head + view)  # one segment where it fits
         else:
-            self.sock.sendall(head)
-            self.sock.sendall(view)
+            # One segment where it fits; and a head that fills a record of TLS together with what follows.
+            first = len(view) if len(view) <= 65_536 else max(0, TLS_RECORD - len(head))
+            self.sock.sendall(head + view[:first])
+            if first < len(view):
+                self.sock.sendall(view[first:])
 
     def _send_slice(self, head: bytes, piece: Any, response: Response) -> None:
         length = piece.length if response.limit is None else min(response.limit, piece.length)
