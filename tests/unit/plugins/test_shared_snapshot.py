@@ -12,7 +12,7 @@ from typing import Any
 import boto3
 import pytest
 from ansible_collections.dfir.aws.plugins.filter.snapshots import snapshot_refusal
-from ansible_collections.dfir.aws.plugins.modules.ec2_shared_snapshot_info import look
+from ansible_collections.dfir.aws.plugins.modules.ec2_shared_snapshot_info import copies, look
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
@@ -71,3 +71,15 @@ def test_one_that_must_not_be_looked_at_is_no_absent_one(aws: tuple[Any, Stubber
     stub.add_client_error("describe_snapshots", "UnauthorizedOperation")
     with pytest.raises(ClientError):
         look(ec2, SNAPSHOT)
+
+
+def test_copies_are_ours_and_carry_the_tags_of_their_source(aws: tuple[Any, Stubber]) -> None:
+    ec2, stub = aws
+    asked = {"OwnerIds": ["123456789012"], "Filters": [
+        {"Name": "tag:dfir:source-snapshot", "Values": [SNAPSHOT]},
+        {"Name": "tag:dfir:source-region", "Values": ["us-east-1"]}]}
+    one, two = ({**SHARED, "SnapshotId": f"snap-{number}"} for number in (1, 2))
+    stub.add_response("describe_snapshots", {"Snapshots": [one], "NextToken": "more"}, asked)
+    stub.add_response("describe_snapshots", {"Snapshots": [two]}, {**asked, "NextToken": "more"})
+    found = copies(ec2, SNAPSHOT, "us-east-1", "123456789012")
+    assert [(item["snapshot_id"], item["tags"]["dfir:X"]) for item in found] == [("snap-1", "y"), ("snap-2", "y")]
