@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # Imaging without hosts of its own: its actions, playbooks and formats, on real processes.
 IMAGING := tests/integration/ebs tests/integration/test_image_snapshot.py
 
-.PHONY: help setup demo test test-imaging test-more unit lint sanity core216 bench lab-up lab-down lab-status clean
+.PHONY: help setup demo test test-imaging test-more fault-matrix unit lint sanity core216 bench lab-up lab-down lab-status clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -48,6 +48,9 @@ sanity: setup ## ansible-test sanity on the collection
 core216: setup ## hold the collection against ansible-core 2.16, the oldest that is promised
 	@[ -x .venv-2.16/bin/ansible ] || { $(PY) -m venv .venv-2.16 && .venv-2.16/bin/pip -q install 'ansible-core==2.16.*' 'boto3>=1.36'; }
 	@$(AS_ROOT) env DFIR_CORE216=.venv-2.16/bin/python $(PY) -m pytest tests/integration/test_cores.py
+
+fault-matrix: setup ## make every step of a request fail in every way, and write docs/failure-matrix.md
+	@$(AS_ROOT) $(PY) -m pytest --matrix docs/failure-matrix.md tests/integration/flow
 
 bench: setup ## measure speed as ratios, side by side
 	@$(PY) -m pytest -q -s tests/bench

@@ -7,14 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from lab import audit
 from lab.config import LabConfig
 from tests.integration.flow.flow_kit import Futures, Site
+from tests.integration.flow.matrix import Matrix
 
 AT_ONCE = 4
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--matrix", type=Path, help="write the fault matrix to this page")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if path := config.getoption("--matrix", None):
+        config.pluginmanager.register(Matrix(path))
 
 
 @pytest.fixture(scope="session")

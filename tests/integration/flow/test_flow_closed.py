@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
+
 from tests.integration.flow.flow_kit import BUCKET, Request, Site, client, deny_ssh, flat, instances, together
 from tests.kit import run
 
@@ -22,6 +24,7 @@ def artifacts(request: Request) -> set[str]:
     return {item["Key"].removeprefix(prefix) for item in found}
 
 
+@pytest.mark.cell("results", "the request is closed by hand")
 @together(minutes=3)
 def test_a_host_at_work_takes_its_results_along(site: Site) -> None:
     request = site.request(aws_snapshot_id=site.source())
@@ -43,6 +46,7 @@ def test_a_host_at_work_takes_its_results_along(site: Site) -> None:
     assert [mail.subject.split()[1] for mail in request.mails] == ["ready:", "ended:"]
 
 
+@pytest.mark.cell("results", "it is closed by hand and nobody reaches the host")
 @together(minutes=3)
 def test_a_host_that_nobody_reaches_is_terminated_and_what_is_missing_is_said(site: Site) -> None:
     request = site.request(aws_snapshot_id=site.source())

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 import boto3
+import pytest
 from botocore.exceptions import ClientError
 
 from lab import audit
@@ -48,6 +49,8 @@ print(ask(role + ask(role, **token), **token))
 EACH_ONCE = {"instance": 1, "volume": 3, "security-group": 1, "instance-profile": 1, "role-policy": 1, "role": 1}
 
 
+@pytest.mark.cell("snapshot", "the controller is killed while a copy is made")
+@pytest.mark.cell("analysis_host", "the controller is killed after RunInstances")
 @together(minutes=4)
 def test_killed_runs_are_taken_up_and_nothing_is_made_twice(site: Site) -> None:
     """Killed while the copy is made and again when the host has just been launched; then a good end, and a bad one."""
@@ -205,6 +208,8 @@ def a_connection_that_breaks_is_told_by_settle(request: Request) -> None:
     assert request.record["state"] == "finished" and request.record["outcome"] == "incomplete"
 
 
+@pytest.mark.cell("analysis_host", "the first zone has no capacity")
+@pytest.mark.cell("connection", "port 22 is unreachable")
 @together(minutes=1)
 def test_p18_a_host_goes_to_a_zone_with_capacity_and_its_evidence_with_it_and_one_that_cannot_be_reached_is_told(
         site: Site) -> None:
@@ -226,6 +231,7 @@ def test_p18_a_host_goes_to_a_zone_with_capacity_and_its_evidence_with_it_and_on
     remove(request, things)
 
 
+@pytest.mark.cell("connection", "the host has another SSH key than its console shows")
 @together(minutes=1)
 def test_a_host_with_another_ssh_key_than_on_its_console_is_not_logged_in_to(site: Site) -> None:
     origin = site.source()
@@ -239,6 +245,7 @@ def test_a_host_with_another_ssh_key_than_on_its_console_is_not_logged_in_to(sit
     remove(request, things)
 
 
+@pytest.mark.cell("analysis_host", "the instance dies while it boots")
 @together(minutes=1)
 def test_a_host_that_dies_while_it_boots(site: Site) -> None:
     origin = site.source()
@@ -253,6 +260,7 @@ def test_a_host_that_dies_while_it_boots(site: Site) -> None:
     assert len(instances(site.lab, request.id)) == 1 and request.record["outcome"] == "incomplete"
 
 
+@pytest.mark.cell("toolbox", "the image of tools is missing")
 @together(minutes=2)
 def test_a_host_without_tools_is_of_no_use_and_ends(site: Site) -> None:
     """The third of three failures: the alert is raised, the host is ended, and nothing of it is left to remove."""

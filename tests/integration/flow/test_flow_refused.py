@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from lab import audit
 from tests.integration.flow.flow_kit import Site, flat, together
 
@@ -22,22 +24,26 @@ def refused(site: Site, sentence: str, **fields: Any) -> None:
     assert not [thing for thing in audit.account(site.lab) if thing.tags.get("dfir:incident") == request.incident]
 
 
+@pytest.mark.cell("request", "an analyst without rights to the incident")
 @together()
 def test_somebody_without_rights_to_the_incident(site: Site) -> None:
     refused(site, "incident: 'bob' has no right to the incident INC-", analyst_uid="bob")
 
 
+@pytest.mark.cell("request", "an incident that is not theirs")
 @together()
 def test_an_incident_that_is_not_theirs(site: Site) -> None:
     refused(site, "incident: 'alice' has no right to the incident TRAINING-1", incident="TRAINING-1")
 
 
+@pytest.mark.cell("request", "a mode that is not granted")
 @together()
 def test_a_mode_that_is_not_granted(site: Site) -> None:
     refused(site, "forensics_mode: 'bob' has no right to the mode automatic", analyst_uid="bob",
             incident="TRAINING-2", forensics_mode="automatic")
 
 
+@pytest.mark.cell("request", "a region that is not granted")
 @together()
 def test_a_foreign_region(site: Site) -> None:
     refused(site, "aws_analysis_region: 'alice' has no right to the region ap-southeast-2",
@@ -45,12 +51,14 @@ def test_a_foreign_region(site: Site) -> None:
     refused(site, "aws_snapshot_region: 'alice' has no right to the region us-west-2", aws_snapshot_region="us-west-2")
 
 
+@pytest.mark.cell("request", "an analyst that nobody knows")
 @together()
 def test_somebody_unknown_is_told_no_more_than_somebody_else(site: Site) -> None:
     arn = "arn:aws:iam::123456789012:user/dfir-controller"
     refused(site, f"analyst_uid: '{arn}' may not act as the analyst 'mallory'.", analyst_uid="mallory")
 
 
+@pytest.mark.cell("request", "results of the flow forged as extra variables")
 @together()
 def test_p63_a_forged_result_opens_no_door(site: Site) -> None:
     """Extra variables outrank facts: whoever could bring `request_result` along would be authorized by it."""

@@ -76,6 +76,8 @@ def artifacts(request: Request) -> dict[str, bytes]:
     return {key.removeprefix(prefix): s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
 
 
+@pytest.mark.cell("forensics", "the host restarts in a session")
+@pytest.mark.cell("results", "controller, watchdog and uploads are killed")
 @together(minutes=7)
 def test_p26_a_session_survives_a_restart_and_the_dead_mans_switch_alone_ends_it(site: Site) -> None:
     """Nobody but the host itself: the run that made it is dead, and so are the watchdog and the uploads."""
@@ -118,6 +120,8 @@ def test_p26_a_session_survives_a_restart_and_the_dead_mans_switch_alone_ends_it
     assert [mail.subject.split()[1] for mail in request.mails] == ["ready:", "timeout:"]
 
 
+@pytest.mark.cell("forensics", "the host restarts during the analysis")
+@pytest.mark.cell("results", "S3 refuses uploads for a while")
 @together(minutes=3)
 def test_an_analysis_that_a_restart_cuts_off_is_reported_as_incomplete(site: Site) -> None:
     request = site.request(**EVIDENCE, forensics_mode="automatic", time_limit_hours=1, wait_for_results=True)
@@ -137,6 +141,8 @@ def test_an_analysis_that_a_restart_cuts_off_is_reported_as_incomplete(site: Sit
 
 
 # The last upload before the end may take 14 minutes.
+@pytest.mark.cell("results", "S3 refuses uploads for ever")
+@pytest.mark.cell("results", "SSH drops while the session runs")
 @pytest.mark.more
 @together(minutes=21)
 def test_a_host_that_nobody_reaches_and_whose_uploads_are_refused_ends_at_its_deadline(site: Site) -> None:

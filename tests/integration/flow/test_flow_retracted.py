@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import sys
 
+import pytest
+
 from lab.aws.rooms import snapshot_id
 from lab.seed import EVIDENCE
 from tests.integration.flow.flow_kit import BUCKET, HOME, Site, client, deny_ssh, flat, instances, together
@@ -18,6 +20,8 @@ SAMPLE = "/srv/dfir/containers/overlay/*/diff/opt/dfir/share/dfir/samples/hit.tx
 BREAK = f"sudo sh -c 'for file in {SAMPLE}; do echo > $file; done'"
 
 
+@pytest.mark.cell("results", "a tool breaks during the work")
+@pytest.mark.cell("results", "SSH drops while the analysis runs")
 @together(minutes=7)
 def test_a_tool_that_breaks_during_the_work_takes_its_results_back(site: Site) -> None:
     request = site.request(aws_snapshot_id=snapshot_id(EVIDENCE[HOME]), aws_snapshot_region=HOME,

@@ -55,6 +55,7 @@ def renew(request: Request) -> CompletedProcess[str]:
     return run("ansible-playbook", "-i", "inventories/lab", "playbooks/renew_artifact_urls.yml", "-e", f"@{fields}")
 
 
+@pytest.mark.cell("forensics", "the disk of the host is full")
 @together(minutes=5)
 def test_an_analyst_gets_the_cases_artifacts_and_a_full_disk_costs_no_work(site: Site) -> None:
     request = site.request(**EVIDENCE, time_limit_hours=1, max_hours=2, wait_for_results=True,
@@ -127,6 +128,7 @@ def notes_and_samples_arrive_at_once(request: Request) -> None:
     assert code == 1 and "there is no file" in said
 
 
+@pytest.mark.cell("results", "the controller is killed in a session that is prolonged")
 @pytest.mark.more  # it lives longer than all others together: `make test-more`
 @together(minutes=13)
 def test_a_prolonged_session_outlives_its_deadline_and_its_controller(site: Site) -> None:

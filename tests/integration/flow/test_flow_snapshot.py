@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import uuid
 
+import pytest
+
 from lab.faults.registry import Registry
 from lab.mail.sink import Sink
 from tests.integration.flow.flow_kit import (
@@ -27,6 +29,8 @@ from tests.integration.flow.flow_kit import (
 NO_SUBNET = {"all": {"hosts": {"localhost": {"dfir_aws_analysis_subnet_ids": ["subnet-00000000000000bad"]}}}}
 
 
+@pytest.mark.cell("snapshot", "the snapshot is not there")
+@pytest.mark.cell("snapshot", "the mail server refuses the alert")
 @together()
 def test_a_snapshot_that_is_not_there_and_a_mail_server_that_refuses(site: Site) -> None:
     sink = Sink(site.folder / "refused-mails", faults := Registry())
@@ -52,6 +56,7 @@ def test_a_snapshot_that_is_not_there_and_a_mail_server_that_refuses(site: Site)
     assert [run["outcome"] for run in request.record["runs"]] == ["released", "released"]
 
 
+@pytest.mark.cell("snapshot", "the snapshot is in state error")
 @together()
 def test_a_snapshot_in_state_error(site: Site) -> None:
     origin = site.source()
@@ -65,6 +70,7 @@ def test_a_snapshot_in_state_error(site: Site) -> None:
     assert copies(site.lab, broken) == []
 
 
+@pytest.mark.cell("snapshot", "the snapshot is public")
 @together()
 def test_p10_a_public_snapshot(site: Site) -> None:
     origin = site.source()
@@ -76,6 +82,7 @@ def test_p10_a_public_snapshot(site: Site) -> None:
     assert copies(site.lab, origin) == []
 
 
+@pytest.mark.cell("snapshot", "the snapshot carries a Marketplace product code")
 @together()
 def test_p24_a_snapshot_with_a_marketplace_product_code(site: Site) -> None:
     origin = site.source()
@@ -86,6 +93,7 @@ def test_p24_a_snapshot_with_a_marketplace_product_code(site: Site) -> None:
     assert copies(site.lab, origin) == [] and instances(site.lab, request.id) == []
 
 
+@pytest.mark.cell("analysis_host", "no zone has capacity")
 @together()
 def test_a_pending_snapshot_is_waited_for_and_a_launch_without_capacity_is_told(site: Site) -> None:
     origin = site.source(complete=False)
@@ -105,6 +113,7 @@ def test_a_pending_snapshot_is_waited_for_and_a_launch_without_capacity_is_told(
     remove(request, things)
 
 
+@pytest.mark.cell("snapshot", "the snapshot is deleted while it is waited for")
 @together()
 def test_a_pending_snapshot_that_is_deleted_meanwhile(site: Site) -> None:
     origin = site.source(complete=False)
@@ -116,6 +125,7 @@ def test_a_pending_snapshot_that_is_deleted_meanwhile(site: Site) -> None:
     assert check_alert(request, play.end(), "snapshot", f"Snapshot {origin} is not (or no longer) in {AWAY}") == []
 
 
+@pytest.mark.cell("snapshot", "the copy fails after AWS has said yes")
 @together()
 def test_p35_a_copy_that_fails_late(site: Site) -> None:
     origin = site.source()
@@ -127,6 +137,7 @@ def test_p35_a_copy_that_fails_late(site: Site) -> None:
     assert copies(site.lab, origin) == []  # the carcass is gone
 
 
+@pytest.mark.cell("snapshot", "the key refuses after AWS has said yes")
 @together()
 def test_p35_a_key_that_refuses_late(site: Site) -> None:
     origin = site.source()
@@ -137,6 +148,8 @@ def test_p35_a_key_that_refuses_late(site: Site) -> None:
     assert copies(site.lab, origin) == []
 
 
+@pytest.mark.cell("snapshot", "two requests race for one copy")
+@pytest.mark.cell("analysis_host", "no subnet matches")
 @together()
 def test_two_requests_at_the_same_moment_share_one_copy(site: Site) -> None:
     origin = site.source()
