@@ -25,9 +25,12 @@ OFFER = "/var/lib/dfir/artifacts.json"
 TIMER = "systemctl show --property=NextElapseUSecRealtime --value dfir-deadman.timer"
 PLASO = os.urandom(2 << 20)
 SOON = 0.01  # hours: addresses have expired when the host is ready
-# Everything, to the last block; what is allocated is not written, so the lab's own disk stays as it is.
-FILL = ("sudo sh -c 'fallocate -l $(df --output=avail -B1 /srv/dfir | tail -n 1) /srv/dfir/analyst/.full; "
-        "cat /dev/zero > /srv/dfir/analyst/.rest' 2>&1; df --output=avail -k /srv/dfir | tail -n 1")
+# Everything, to the last block; what is allocated is not written, so the lab's own disk stays as it is. More than once:
+# whoever else works on the host may give a block back in between.
+FILL = ("sudo sh -c 'free() { df --output=avail -B1 /srv/dfir | tail -n 1; }; "
+        "fallocate -l $(free) /srv/dfir/analyst/.full; for n in 1 2 3 4 5 6 7 8 9; do "
+        "cat /dev/zero > /srv/dfir/analyst/.rest$n; test $(free) -gt 0 || break; sleep 1; done' 2>&1; "
+        "df --output=avail -k /srv/dfir | tail -n 1")
 
 
 def put(site: Site, key: str, data: bytes) -> None:
