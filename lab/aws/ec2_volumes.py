@@ -33,6 +33,7 @@ class LabVolume(Volume):
     lab_state = "creating"
     lab_root = False  # the disk that a host boots from: a folder here, not a file of blocks
     product_codes: list[str] = []
+    volume_initialization_rate: int | None = None  # MiB a second: kept and described, no more
 
     @property
     def status(self) -> str:
@@ -44,7 +45,7 @@ class LabVolume(Volume):
 def create_volume(self: Any, size: Any, zone_name: str, snapshot_id: str | None = None, encrypted: bool = False,
                   kms_key_id: str | None = None, volume_type: str | None = None, iops: int | None = None,
                   throughput: int | None = None, multi_attach_enabled: bool | None = None, *, root: bool = False,
-                  kms_refusal: str | None = None) -> LabVolume:
+                  rate: int | None = None, kms_refusal: str | None = None) -> LabVolume:
     """CreateVolume; `root` makes one that only stands for a host's own disk."""
     volume_type = volume_type or "gp2"
     if volume_type not in LIMITS:
@@ -76,6 +77,9 @@ def create_volume(self: Any, size: Any, zone_name: str, snapshot_id: str | None 
     if iops and volume_type not in ("gp3", "io1", "io2"):
         raise EC2ClientError("InvalidParameterCombination", f"The parameter iops is not supported for {volume_type} "
                                                             "volumes.")
+    if rate is not None and (source is None or not 100 <= rate <= 300):
+        raise EC2ClientError("InvalidParameterValue", "VolumeInitializationRate is 100 to 300 MiB/s, for volumes "
+                                                      "that are created from snapshots.")
     encrypted = bool(encrypted or (source is not None and source.encrypted))
     key = None
     vanishes = False
@@ -89,6 +93,7 @@ def create_volume(self: Any, size: Any, zone_name: str, snapshot_id: str | None 
         self, random_volume_id(), size, zone, snapshot_id or "", encrypted, key, volume_type,
         int(iops) if iops else defaults[0], int(throughput) if throughput else defaults[1], bool(multi_attach_enabled))
     volume.lab_root = root
+    volume.volume_initialization_rate = rate
     volume.product_codes = list(getattr(source, "product_codes", []) or [])
     self.volumes[volume.id] = volume
     if not root and not vanishes:
@@ -271,7 +276,8 @@ def create_volume_response(self: Any) -> ActionResult:
             snapshot_id=self._get_param("SnapshotId"), encrypted=bool(self._get_bool_param("Encrypted", False)),
             kms_key_id=self._get_param("KmsKeyId"), volume_type=self._get_param("VolumeType"),
             iops=self._get_param("Iops"), throughput=self._get_param("Throughput"),
-            multi_attach_enabled=self._get_param("MultiAttachEnabled"), kms_refusal=moto_app.CALL.kms_refusal)
+            multi_attach_enabled=self._get_param("MultiAttachEnabled"),
+            rate=self._get_param("VolumeInitializationRate"), kms_refusal=moto_app.CALL.kms_refusal)
         volume.add_tags(tags)
         return volume
 

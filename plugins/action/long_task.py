@@ -10,8 +10,7 @@ from typing import Any
 from ansible_collections.dfir.aws.plugins.plugin_utils.progress import ProgressAction
 
 ARGUMENTS = {
-    "module": {"type": "str"},
-    "job": {"type": "str"},
+    "module": {"type": "str", "required": True},
     "arguments": {"type": "dict", "default": {}},
     "subject": {"type": "str", "required": True},
     "text": {"type": "str", "default": "working"},
@@ -27,9 +26,6 @@ class ActionModule(ProgressAction):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Start it, watch it, and return what it returns."""
         super().run(tmp, task_vars)
-        _unused, options = self.validate_argument_spec(ARGUMENTS, mutually_exclusive=[("module", "job")],
-                                                       required_one_of=[("module", "job")])
-        progress, how = self.progress(options["subject"]), {key: options[key] for key in ("text", "timeout")}
-        if options["job"]:
-            return self.run_begun(options["job"], task_vars or {}, progress, **how)
-        return self.run_foreign(options["module"], options["arguments"], task_vars or {}, progress, **how)
+        _unused, options = self.validate_argument_spec(ARGUMENTS)
+        return self.run_foreign(options["module"], options["arguments"], task_vars or {},
+                                self.progress(options["subject"]), text=options["text"], timeout=options["timeout"])

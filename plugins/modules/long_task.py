@@ -21,12 +21,8 @@ options:
     description:
       - The module's full name. One without an action plugin, or V(ansible.legacy.command) with O(arguments) as the
         module takes them.
-      - Give this or O(job).
     type: str
-  job:
-    description:
-      - The C(ansible_job_id) of a task that was begun with C(async) and C(poll=0). It is waited for, and forgotten.
-    type: str
+    required: true
   arguments:
     description: The module's arguments.
     type: dict
@@ -67,12 +63,6 @@ EXAMPLES = r"""
     arguments:
       argv: [podman, pull, --quiet, registry.example.org/dfir/analyst-tools:0.1.0]
     timeout: 3600
-
-- name: Wait for what another task has begun
-  dfir.aws.long_task:
-    subject: security group
-    text: being made
-    job: "{{ begun.ansible_job_id }}"
 """
 
 RETURN = r"""

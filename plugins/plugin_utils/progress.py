@@ -180,6 +180,7 @@ class ProgressAction(NearAction):
     def _run_apart(self, module: str, arguments: dict[str, Any], task_vars: dict[str, Any], progress: Progress,
                    told: Callable[[], tuple[str, int | None]], *, timeout: int,
                    stop: Callable[[str], str]) -> dict[str, Any]:
+        parent = os.getppid()
         limit, self._task.async_val = self._task.async_val, timeout + GRACE
         try:
             job = self._execute_module(module_name=module, module_args=arguments, task_vars=task_vars, wrap_async=True)
@@ -187,17 +188,7 @@ class ProgressAction(NearAction):
             self._task.async_val = limit
         if job.get("failed") or not job.get("ansible_job_id"):
             return job
-        return self._until_ended(str(job["ansible_job_id"]), task_vars, progress, told, timeout=timeout, stop=stop)
-
-    def run_begun(self, job_id: str, task_vars: dict[str, Any], progress: Progress, *, text: str, timeout: int
-                  ) -> dict[str, Any]:
-        """Wait for what another task has begun in the background (`async` with `poll: 0`), and return its result."""
-        return self._until_ended(job_id, task_vars, progress, lambda: (text, None), timeout=timeout, stop=self._stop)
-
-    def _until_ended(self, job_id: str, task_vars: dict[str, Any], progress: Progress,
-                     told: Callable[[], tuple[str, int | None]], *, timeout: int, stop: Callable[[str], str]
-                     ) -> dict[str, Any]:
-        parent = os.getppid()
+        job_id = str(job["ansible_job_id"])
         status: dict[str, Any] = {"jid": job_id, "mode": "status", "_async_dir": self._async_dir()}
         pause = min(self.FIRST_POLL, self.POLL)
         while progress.elapsed < timeout:

@@ -217,14 +217,18 @@ def test_p18_a_host_goes_to_a_zone_with_capacity_and_its_evidence_with_it_and_on
     arm(site.lab, "ec2.no_capacity", "instance_type=r5.large", "zone=eu-west-1a", "times=always")
     arm(site.lab, "host.ssh_blocked", "instance_type=r5.large")
     patience = {"analysis_host": {"vars": {"analysis_host_reach_timeout": 12}}}
+    rate = {"dfir_aws_volume_initialization_rate": 200}
     request = site.request(aws_snapshot_id=origin, aws_ec2_instance_type="r5.large",
-                           overlay={"all": {"children": patience}})
+                           overlay={"all": {"children": patience, "vars": rate}})
     play = request.run()
     [host] = instances(site.lab, request.id)
     assert "eu-west-1a (subnet-" in play.flat and "r5.large now; the next zone is tried." in play.flat
     assert host["Placement"]["AvailabilityZone"] == "eu-west-1b"
     volumes = client(site.lab, "ec2").describe_volumes(Filters=[{"Name": "tag:dfir:request", "Values": [request.id]}])
     assert [volume["AvailabilityZone"] for volume in volumes["Volumes"]] == ["eu-west-1b"] * 3
+    # Root and scratch come from no evidence: at the operator's rate only what does is loaded.
+    assert [volume.get("VolumeInitializationRate") for volume in sorted(
+        volumes["Volumes"], key=lambda item: str(item["SnapshotId"]))] == [None, None, 200]
     things = check_alert(request, play, "connection", f"Host {host['InstanceId']} at {host['PrivateIpAddress']} cannot",
                          "Check that port 22 of", "dfir_aws_controller_cidrs")
     assert Counter(thing.kind for thing in things if thing.kind != "role-in-profile") == EACH_ONCE

@@ -201,6 +201,16 @@ def test_volumes_are_as_asked_and_blank_ones_have_an_empty_snapshot(kit: Kit, ec
     assert ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot, Size=2)["Size"] == 2
 
 
+def test_the_rate_of_a_volume_is_kept_and_described(kit: Kit, ec2: Any) -> None:
+    snapshot = snapshot_of(kit)
+    made = ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot, VolumeInitializationRate=300)
+    [volume] = ec2.describe_volumes(VolumeIds=[made["VolumeId"]])["Volumes"]
+    assert made["VolumeInitializationRate"] == volume["VolumeInitializationRate"] == 300
+    for rate, of in ((99, {"SnapshotId": snapshot}), (301, {"SnapshotId": snapshot}), (100, {"Size": 1})):
+        assert code(ec2.create_volume, AvailabilityZone=ZONE, VolumeInitializationRate=rate,
+                    **of) == "InvalidParameterValue"
+
+
 def test_a_client_token_makes_one_volume(ec2: Any) -> None:
     params = {"AvailabilityZone": ZONE, "Size": 1, "ClientToken": "same"}
     first = ec2.create_volume(**params)["VolumeId"]

@@ -173,30 +173,6 @@ def test_p06_somebody_elses_module_that_fails_fails_the_task(tmp_path: Path) -> 
     assert done.returncode == 2 and "no space left" in done.stdout
 
 
-BEGIN = """ansible.builtin.command: {argv: %s}
-      async: 60
-      poll: 0
-      register: begun
-    - dfir.aws.long_task: {subject: tool, text: at work, job: '{{ begun.ansible_job_id }}', timeout: 30}"""
-
-
-@pytest.mark.parametrize(("argv", "code", "said"), [
-    (["sh", "-c", "sleep 1; echo made"], 0, '"stdout": "made"'),
-    (["sh", "-c", "echo no such rule >&2; exit 3"], 2, "no such rule")])
-def test_what_another_task_has_begun_is_waited_for_and_forgotten(tmp_path: Path, argv: list[str], code: int,
-                                                                 said: str) -> None:
-    done = play(tmp_path, task=BEGIN % json.dumps(argv))
-    assert done.returncode == code and said in done.stdout, done.stdout + done.stderr
-    assert "RETRYING" not in done.stdout and not list((tmp_path / "async").glob("*"))
-
-
-@pytest.mark.parametrize("wrong", ["subject: tool", "subject: tool, module: ansible.builtin.ping, job: j1.2"])
-def test_a_long_task_needs_a_module_or_a_job(tmp_path: Path, wrong: str) -> None:
-    done = play(tmp_path, task=f"dfir.aws.long_task: {{{wrong}}}")
-    assert done.returncode == 2 and "module" in done.stdout and "job" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
-
-
 LINGERS = "import os, sys, time; os.setpgid(0, 0); time.sleep(12); open(sys.argv[1], 'w')"
 
 
