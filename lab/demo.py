@@ -47,7 +47,7 @@ def say(text: str = "") -> None:
 def records(config: LabConfig) -> dict[str, dict[str, Any]]:
     """All requests' records in the bucket, by key."""
     s3 = audit.client(config, "s3", BUCKET_REGION)
-    listed = s3.list_objects_v2(Bucket=BUCKET, Prefix="requests/").get("Contents", [])
+    listed = s3.list_objects_v2(Bucket=BUCKET, Prefix="requests/", Delimiter="/").get("Contents", [])
     return {item["Key"]: json.loads(s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read()) for item in listed}
 
 

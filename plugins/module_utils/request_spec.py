@@ -14,6 +14,7 @@ from typing import Any
 from .registry import Caller
 
 RECORDS = "requests/"
+FOLDERS = f"{RECORDS}folders/"  # whose each folder of artifacts is
 
 
 def iso(moment: datetime) -> str:

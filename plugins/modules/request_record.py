@@ -16,8 +16,9 @@ description:
     memory of a request.
   - It is created with C(If-None-Match) and changed by compare-and-swap with C(If-Match), so two runs never overwrite
     each other.
-  - A request for whose snapshot there are artifacts of another request already (an automatic analysis before a session,
-    for instance) gets a folder of its own, C(run-<request_id>/) below the common one.
+  - A request whose snapshot is another request's already (an automatic analysis before a session or beside it, for
+    instance) gets a folder of its own, C(run-<request_id>/) below the common one. The object
+    C(requests/folders/<incident>/<snapshot>.json), written once, tells whose the common one is.
 options:
   state:
     description:
@@ -163,7 +164,7 @@ except ImportError:
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 from ..module_utils import record as records
-from ..module_utils.request_spec import RECORDS, apart
+from ..module_utils.request_spec import FOLDERS, RECORDS, apart
 
 ATTEMPTS = 8  # rounds of compare-and-swap; each loses only to somebody who won
 LOST = ("PreconditionFailed", "ConditionalRequestConflict")
@@ -205,6 +206,28 @@ class Shelf:
             self._fail(error, "opened")
         folders = [item["Prefix"] for item in found.get("CommonPrefixes") or []]
         return bool(found.get("Contents")) or f"{prefix}analyst/" in folders
+
+    def claim(self, prefix: str, request_id: str) -> bool:
+        """Take a folder of artifacts for a request, for good; false where another one has taken it."""
+        key = f"{FOLDERS}{prefix.rstrip('/')}.json"
+        body = json.dumps({"request_id": request_id, "artifact_prefix": prefix}).encode()
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json",
+                                    ChecksumAlgorithm="SHA256", IfNoneMatch="*")
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in LOST:
+                self._fail(error, "opened")
+        except BotoCoreError as error:
+            self._fail(error, "opened")
+        else:
+            return True
+        try:
+            return json.loads(self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()).get(
+                "request_id") == request_id
+        except (ClientError, BotoCoreError) as error:
+            self._fail(error, "opened")
+        except (ValueError, AttributeError):
+            return False
 
     def write(self, record: Mapping[str, Any], etag: str) -> bool:
         """False when somebody else was faster."""
@@ -325,7 +348,8 @@ def main() -> None:
             change = records.Change(record or {}, False, adopted=record is not None)
         else:
             prefix = (params["spec"] or {}).get("artifact_prefix")
-            if params["state"] == "opened" and prefix and shelf.read()[0] is None and shelf.is_taken(prefix):
+            if params["state"] == "opened" and prefix and shelf.read()[0] is None and (
+                    shelf.is_taken(prefix) or not (module.check_mode or shelf.claim(prefix, params["request_id"]))):
                 # Nothing is overwritten, the completion marker neither: whoever comes second works beside it.
                 params["spec"] = apart(params["spec"])
             change = swap(shelf, lambda record: next_record(params, record, datetime.now(timezone.utc)),

@@ -99,7 +99,7 @@ except ImportError:  # AnsibleAWSModule says so in a sentence
 
 def recent(s3: Any, bucket: str, since: datetime) -> Iterator[str]:
     """Keys of records that were changed since then."""
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=RECORDS):
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=RECORDS, Delimiter="/"):
         for item in page.get("Contents") or []:
             if item["LastModified"] >= since:
                 yield item["Key"]

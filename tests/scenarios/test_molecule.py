@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.aws.account import CONTROLLER
 from lab.config import LabConfig
 from tests.kit import CHECKOUT, run
+from tests.secret_words import shown
 
 # `default` brings a developer's lab up and down; here the `lab` fixture does that.
 SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/molecule.yml")
@@ -29,17 +29,7 @@ def test_scenario(scenario: str, lab: LabConfig, output: Path, capfd: pytest.Cap
         print(f"\nscenario {scenario} runs; its output: {log.relative_to(CHECKOUT)}", flush=True)
     done = run("molecule", "test", "-s", scenario, log=log)
     assert done.returncode == 0, f"molecule test -s {scenario} failed:\n{done.stdout[-6000:]}"
-    found = [what for what, words in secrets(lab).items() if any(word in done.stdout for word in words)]
+    found = shown(lab, done.stdout)
     assert not found, f"the output of {scenario} shows {found}"
     if scenario == TALKATIVE:
         assert "ESTABLISH SSH CONNECTION" in done.stdout, "-vvv was not in force: the look for secrets proves nothing"
-
-
-def secrets(lab: LabConfig) -> dict[str, list[str]]:
-    """What must appear in no output, at any verbosity: each as pieces that the width of a line does not cut."""
-    private = (lab.keys / "controller").read_text().splitlines()[1:-1]
-    return {
-        "the controller's AWS secret": [CONTROLLER[2][:24]],
-        "the controller's private key": [line[at:at + 20] for line in private[2:4] for at in (0, 20, 40)],
-        "the signature of an address": ["X-Amz-Signature=", "X-Amz-Credential="],
-    }

@@ -126,6 +126,13 @@ class Play:
         self._reader.join(5)
         return self
 
+    def pause(self) -> None:
+        """No further task is begun until `resume`; what a task does on a host goes on."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """As the platform cancels a job, and as a machine dies: kill -9, whoever belongs to it."""
         os.killpg(self.pid, signal.SIGKILL)
@@ -178,9 +185,11 @@ class Request:
         s3 = client(self.lab, "s3")
         if self._id:
             return dict(json.loads(s3.get_object(Bucket=BUCKET, Key=f"requests/{self._id}.json")["Body"].read()))
-        for item in s3.list_objects_v2(Bucket=BUCKET, Prefix="requests/").get("Contents", []):
+        for item in s3.list_objects_v2(Bucket=BUCKET, Prefix="requests/", Delimiter="/").get("Contents", []):
             record = json.loads(s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read())
-            if record["request"]["incident"] == self.incident:
+            asked = record["request"]
+            if (asked["incident"], asked["attempt"], asked["mode"]) == (
+                    self.incident, self.fields.get("attempt", 1), self.fields["forensics_mode"]):
                 self._id = str(record["request_id"])
                 return dict(record)
         return {}
@@ -339,6 +348,8 @@ class Site:
 
     lab: LabConfig
     folder: Path
+    seed: int = 1  # what is random comes from it
+    rounds: int = 1  # of the soak
     requests: list[Request] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     planted: set[str] = field(default_factory=set)  # keys of objects that a test has put into the bucket itself

@@ -31,7 +31,8 @@ def test_a_request_is_let_in_recorded_and_adopted(site: dict[str, Any], run: Run
     assert SECRET not in first.stdout
     result = json.loads(site["result"].read_text())
     assert result["analyst"]["uid"] == "alice" and result["caller"]["kind"] == "cli" and not result["adopted"]
-    assert objects(site) == [result["record_key"]]
+    folder = f"requests/folders/{result['artifact_prefix'].rstrip('/')}.json"
+    assert sorted(objects(site)) == sorted([result["record_key"], folder])
     # The first process is dead by now: its lease keeps nobody out.
     second = run(table["valid"])
     assert second.returncode == 0, second.stdout

@@ -230,6 +230,27 @@ def test_a_folder_with_anothers_artifacts_is_taken(shelf: Any, aws: Any, there: 
     assert shelf.is_taken("INC-9/snap-1/") is taken
 
 
+def test_of_two_at_the_same_moment_one_gets_the_folder_and_keeps_it(shelf: Any, aws: Any) -> None:
+    """Neither has written an artifact yet: what decides is a write that only one of them can win."""
+    results: dict[str, bool] = {}
+    start = threading.Barrier(2)
+
+    def go(request_id: str) -> None:
+        other = request_record.Shelf(Module(aws), shelf._bucket, f"requests/{request_id}.json")
+        start.wait(timeout=10)
+        results[request_id] = other.claim("INC-9/snap-1/", request_id)
+
+    threads = [threading.Thread(target=go, args=(name * 16,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert sorted(results.values()) == [False, True]
+    # Once more, after a crash before its record was written: the answers stay.
+    assert {name: shelf.claim("INC-9/snap-1/", name) for name in results} == results
+    assert shelf.claim("INC-9/snap-10/", "b" * 16) and not shelf.is_taken("INC-9/snap-1/")
+
+
 def test_whoever_comes_second_works_beside_the_first_and_stays_there() -> None:
     spec = {**SPEC, "artifact_bucket": "b", "artifact_prefix": "INC-1/snap-1/", "attempt": 1}
     own = apart(spec)
