@@ -41,7 +41,9 @@ MADE_BY: dict[str, tuple[str, ...]] = {
 NOT_ENDED = "Its host could not be ended"
 FOREIGN_KEY = "shows another SSH key than its console"  # the role analysis_host's words
 # What aws_wait saw of an instance that will not come back.
-LOOKED_UP = re.compile(r"^(?:Task failed: )?The lookup plugin '[^']*' failed: ")  # how ansible-core begins
+# How ansible-core begins, and nobody needs to read at three in the morning.
+BEGINS = re.compile(r"^(?:Task failed: )?(?:(?:Module|Action) failed: )?(?=.)")
+LOOKED_UP = re.compile(r"^The lookup plugin '[^']*' failed: ")
 DEAD_STATES = ("shutting-down", "terminated", "stopping", "stopped")
 
 
@@ -49,7 +51,7 @@ def problem(failed: Mapping[str, Any], task: str = "") -> dict[str, Any]:
     """What a rescue remembers of a failed task: its name, the sentence that says why, and whether the host is gone."""
     items = [item for item in failed.get("results") or [] if isinstance(item, Mapping) and item.get("failed")]
     sentences = [str(item.get("msg") or "") for item in items] or [str(failed.get("msg") or "")]
-    said = [" ".join(sentence.split()) for sentence in dict.fromkeys(sentences) if sentence]
+    said = [BEGINS.sub("", " ".join(sentence.split())) for sentence in dict.fromkeys(sentences) if sentence]
     error = str(failed.get("stderr") or "").strip()
     if error and len(said) == 1 and said[0].rstrip(".").endswith("non-zero return code"):  # worded anew in 2.21
         said = [error.splitlines()[-1]]

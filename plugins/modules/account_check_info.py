@@ -200,7 +200,7 @@ verdict:
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 from ..module_utils.account import compute, findings, identity, outside, storage
 from ..module_utils.registry import RegistryError
@@ -235,7 +235,7 @@ def checked(asks: findings.Asks) -> list[findings.Finding]:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         argument_spec={
             "regions": {"type": "list", "elements": "str", "required": True},
             "instance_type": {"type": "str", "default": "m6i.large"},

@@ -95,7 +95,7 @@ instance_type:
       elements: str
 """
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 from ..module_utils.machine_image import (
     Refused,
@@ -115,7 +115,7 @@ except ImportError:  # AnsibleAWSModule says so in a sentence
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         argument_spec={
             "image_id": {"type": "str"},
             "parameter": {"type": "str"},

@@ -81,23 +81,23 @@ try:  # noqa: SIM105  the form that ansible-test knows
 except ImportError:
     pass  # AnsibleAWSModule says so
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 from ..module_utils import ssh_key
 
 
-def from_ssm(module: AnsibleAWSModule, name: str) -> str:
+def from_ssm(module: AwsModule, name: str) -> str:
     """The text of a Systems Manager parameter."""
     answer = module.client("ssm").get_parameter(Name=name, WithDecryption=True)
     return answer["Parameter"]["Value"]
 
 
-def from_secretsmanager(module: AnsibleAWSModule, name: str) -> str:
+def from_secretsmanager(module: AwsModule, name: str) -> str:
     """The text of a secret."""
     return module.client("secretsmanager").get_secret_value(SecretId=name).get("SecretString", "")
 
 
-def from_iam(module: AnsibleAWSModule, name: str) -> str:
+def from_iam(module: AwsModule, name: str) -> str:
     """The newest active SSH public key of an IAM user."""
     client = module.client("iam")
     keys = [
@@ -120,7 +120,7 @@ DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         argument_spec={
             "source": {"type": "str", "required": True, "choices": ["registry", *SOURCES]},
             "name": {"type": "str"},

@@ -70,7 +70,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 from ..module_utils.forensics.s3_put import SINGLE_LIMIT, UploadError, digest, put
 
@@ -89,7 +89,7 @@ def stored(s3: Any, bucket: str, key: str) -> str | None:
     return str(s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED").get("ChecksumSHA256") or "")
 
 
-def publish(module: AnsibleAWSModule, path: Path) -> dict[str, Any]:
+def publish(module: AwsModule, path: Path) -> dict[str, Any]:
     """Upload the file unless it is there."""
     bucket, key = module.params["bucket"], module.params["key"]
     sha256, size = digest(path)
@@ -109,7 +109,7 @@ def publish(module: AnsibleAWSModule, path: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         supports_check_mode=True, required_one_of=[("path", "content")], mutually_exclusive=[("path", "content")],
         argument_spec={
             "bucket": {"type": "str", "required": True},

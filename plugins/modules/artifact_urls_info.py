@@ -114,7 +114,7 @@ import fnmatch
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -144,7 +144,7 @@ def below(s3: Any, bucket: str, prefix: str, exclude: list[str], limit: int) -> 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(supports_check_mode=True, argument_spec={
+    module = AwsModule(supports_check_mode=True, argument_spec={
         "bucket": {"type": "str", "required": True},
         "keys": {"type": "list", "elements": "str", "no_log": False},
         "prefix": {"type": "str"},

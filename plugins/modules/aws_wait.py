@@ -250,7 +250,7 @@ summary:
 import time
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.waits import KINDS, Look, Wait, is_passing
 
 try:
@@ -307,7 +307,7 @@ def look_for_a_while(wait: Wait, *, interval: float | None, until: float) -> Loo
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(argument_spec=ARGUMENTS, required_if=REQUIRED_IF, supports_check_mode=True)
+    module = AwsModule(argument_spec=ARGUMENTS, required_if=REQUIRED_IF, supports_check_mode=True)
     params = {**module.params, "region": module.region}
     clients: dict[str, Any] = {}
 

@@ -141,8 +141,8 @@ import json
 import time
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.dfir.aws.plugins.module_utils import image_claim
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs_module import bucket_client
 from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import WORKER_SPEC
 from ansible_collections.dfir.aws.plugins.module_utils.guard import Guard
@@ -183,7 +183,7 @@ def read(module: Any, shelf: image_claim.Shelf) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(supports_check_mode=True, argument_spec={
+    module = AwsModule(supports_check_mode=True, argument_spec={
         "state": {"type": "str", "required": True, "choices": ["taken", "done", "failed", "read", "told"]},
         "bucket": {"type": "str", "required": True},
         "incident": {"type": "str", "required": True},

@@ -131,7 +131,7 @@ packed:
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.errors import BadInput
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.pack import pack, packed_name, wanted_sha256
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.pack_bucket import default_place, pack_segments
@@ -167,7 +167,7 @@ def exists(client: Any, place: str) -> bool:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         supports_check_mode=True, check_boto3=False, mutually_exclusive=[("recipients", "passphrase")],
         argument_spec={
             "src": {"type": "path", "required": True},

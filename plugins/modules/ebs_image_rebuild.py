@@ -164,7 +164,7 @@ failed_blocks:
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.blockfolder import BlockFolder
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.e01 import CaseFacts, make_e01
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.listing import listed_indexes
@@ -235,7 +235,7 @@ def rebuild(module: Any, work: Work, manifest: Path) -> RebuildResult:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         supports_check_mode=True, check_boto3=False, mutually_exclusive=[("expect", "against_aws")],
         argument_spec={
             "src": {"type": "str", "required": True},

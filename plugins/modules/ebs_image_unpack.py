@@ -107,7 +107,7 @@ image:
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.pack import unpack, wanted_sha256
 from ansible_collections.dfir.aws.plugins.module_utils.ebs_module import bucket_client
 from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import WORKER_SPEC, Work
@@ -115,7 +115,7 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import WORKER_SP
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         supports_check_mode=True, check_boto3=False, required_one_of=[("identity_files", "passphrase")],
         mutually_exclusive=[("sha256", "manifest")],
         argument_spec={

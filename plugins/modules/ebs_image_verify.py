@@ -118,7 +118,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.manifest import SUFFIX
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.packed import PACKED_SUFFIX, packed_at, verify_packed
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.s3 import put_once
@@ -172,7 +172,7 @@ def keep(module: Any, record: Verification, place: str) -> None:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(supports_check_mode=True, check_boto3=False, argument_spec={
+    module = AwsModule(supports_check_mode=True, check_boto3=False, argument_spec={
         "src": {"type": "str", "required": True},
         "manifest": {"type": "path"},
         "record": {"type": "str", "default": ""},

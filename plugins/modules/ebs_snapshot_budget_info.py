@@ -109,7 +109,7 @@ budget:
 
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.budget import snapshot_budget
 from ansible_collections.dfir.aws.plugins.module_utils.ebs_module import AWS_SPEC, engine_client
 from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import Work
@@ -117,7 +117,7 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import Work
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(supports_check_mode=True, argument_spec={
+    module = AwsModule(supports_check_mode=True, argument_spec={
         "snapshot_id": {"type": "str", "required": True},
         "since": {"type": "str"},
         "exact": {"type": "bool", "default": False},

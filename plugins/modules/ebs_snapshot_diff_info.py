@@ -102,7 +102,7 @@ difference:
 
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.diff import difference
 from ansible_collections.dfir.aws.plugins.module_utils.ebs_module import AWS_SPEC, engine_client
 from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import Work
@@ -110,7 +110,7 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import Work
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(supports_check_mode=True, argument_spec={
+    module = AwsModule(supports_check_mode=True, argument_spec={
         "first_snapshot_id": {"type": "str", "required": True},
         "second_snapshot_id": {"type": "str", "required": True},
         "max_ranges": {"type": "int", "default": 10000},

@@ -153,7 +153,7 @@ failed_blocks:
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.base import BaseImage
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.client import EbsClient
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.errors import BadInput
@@ -222,7 +222,7 @@ def report(result: ImageResult) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(supports_check_mode=True, required_one_of=[("dest", "bucket")], argument_spec={
+    module = AwsModule(supports_check_mode=True, required_one_of=[("dest", "bucket")], argument_spec={
         "snapshot_id": {"type": "str", "required": True},
         "dest": {"type": "path"},
         "bucket": {"type": "str"},

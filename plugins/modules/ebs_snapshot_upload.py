@@ -113,7 +113,7 @@ linear_sha256:
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.identity import caller, describe_snapshot
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.upload import SUFFIX, Upload, UploadRequest, client_config
 from ansible_collections.dfir.aws.plugins.module_utils.ebs_module import AWS_SPEC, engine_client
@@ -122,7 +122,7 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import WORKER_SP
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(supports_check_mode=True, argument_spec={
+    module = AwsModule(supports_check_mode=True, argument_spec={
         "src": {"type": "path", "required": True},
         "description": {"type": "str", "default": ""},
         "tags": {"type": "dict", "default": {}},

@@ -134,8 +134,9 @@ import hashlib
 from typing import Any
 
 from ansible.module_utils.common.dict_transformations import snake_dict_to_camel_dict
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_specifications
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -143,8 +144,10 @@ except ImportError:  # AnsibleAWSModule says so in a sentence
     BotoCoreError = ClientError = Exception
 
 ALIVE = ["pending", "running"]
-# EC2's server errors are tried again by botocore, a lack of capacity among them.
+# EC2's server errors are tried again by botocore, a lack of capacity among them: there the next zone is better than
+# patience. A call that is throttled is tried again here.
 RETRIES = {"retries": {"mode": "standard", "total_max_attempts": 3}}
+BUSY = AWSRetry.jittered_backoff(retries=5, delay=1, max_delay=10)
 
 
 def existing(ec2: Any, params: dict[str, Any]) -> str:
@@ -221,7 +224,8 @@ def place(ec2: Any, params: dict[str, Any], tries: list[str]) -> tuple[str, str]
     last = len(params["subnet_ids"]) - 1
     for position, subnet_id in enumerate(params["subnet_ids"]):
         try:
-            return str(ec2.run_instances(**launch(params, subnet_id))["Instances"][0]["InstanceId"]), subnet_id
+            launched = BUSY(ec2.run_instances)(**launch(params, subnet_id))
+            return str(launched["Instances"][0]["InstanceId"]), subnet_id
         except ClientError as error:
             why = elsewhere(error, params)
             if why:
@@ -233,7 +237,7 @@ def place(ec2: Any, params: dict[str, Any], tries: list[str]) -> tuple[str, str]
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         argument_spec={
             "image_id": {"type": "str", "required": True},
             "instance_type": {"type": "str", "required": True},
@@ -255,12 +259,11 @@ def main() -> None:
         module.fail_json(msg="subnet_ids is empty: there is no place to launch the instance.")
     tries: list[str] = []
     try:
-        ec2 = module.client("ec2", config=RETRIES)
-        instance_id = existing(ec2, params)
+        instance_id = existing(module.client("ec2"), params)
         if instance_id or module.check_mode:
             module.exit_json(changed=not instance_id, adopted=bool(instance_id), instance_id=instance_id, subnet_id="",
                              tries=tries)
-        launched, subnet_id = place(ec2, params, tries)
+        launched, subnet_id = place(module.client("ec2", config=RETRIES), params, tries)
     except (ClientError, BotoCoreError) as error:
         words, passes = explain(error, params, tries)
         module.fail_json_aws(error, msg=words, try_again=passes, tries=tries)

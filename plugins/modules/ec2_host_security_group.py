@@ -130,9 +130,9 @@ adopted:
 
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_specifications
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 from ..module_utils.group_rules import WrongRule, changes, wanted_rules
 
@@ -206,7 +206,7 @@ def bring_rules(ec2: Any, group: dict[str, Any], ingress: Any, egress: Any, *, c
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "description": {"type": "str", "required": True},

@@ -84,9 +84,9 @@ snapshots:
 from typing import Any
 
 from ansible.module_utils.common.dict_transformations import camel_dict_to_snake_dict
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_list_to_ansible_dict
 from ansible_collections.dfir.aws.plugins.module_utils import product_codes
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -130,7 +130,7 @@ def _as_ansible_has_it(item: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         argument_spec={"snapshot_id": {"type": "str"}, "copies_of": {"type": "str"},
                        "copies_of_region": {"type": "str"}, "owner": {"type": "str"}},
         mutually_exclusive=[("snapshot_id", "copies_of")], required_one_of=[("snapshot_id", "copies_of")],

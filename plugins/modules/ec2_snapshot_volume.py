@@ -112,8 +112,8 @@ instance_id:
 import hashlib
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_specifications
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -160,7 +160,7 @@ def facts(volume: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         argument_spec={
             "snapshot_id": {"type": "str", "required": True},
             "availability_zone": {"type": "str", "required": True},

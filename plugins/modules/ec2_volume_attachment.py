@@ -109,8 +109,8 @@ settled:
 import time
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.dfir.aws.plugins.module_utils import product_codes
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -243,7 +243,7 @@ class Attachment:
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         argument_spec={
             "volume_id": {"type": "str", "required": True},
             "instance_id": {"type": "str"},

@@ -161,7 +161,7 @@ try:  # noqa: SIM105  the form that ansible-test knows
 except ImportError:
     pass  # AnsibleAWSModule says so
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 from ..module_utils import record as records
 from ..module_utils.request_spec import FOLDERS, RECORDS, apart
@@ -173,7 +173,7 @@ LOST = ("PreconditionFailed", "ConditionalRequestConflict")
 class Shelf:
     """Where records lie: one object per request."""
 
-    def __init__(self, module: AnsibleAWSModule, bucket: str, key: str) -> None:
+    def __init__(self, module: AwsModule, bucket: str, key: str) -> None:
         self._module, self._bucket, self._key = module, bucket, key
         self._client = module.client("s3")
         members = self._client.meta.service_model.operation_model("PutObject").input_shape.members
@@ -301,7 +301,7 @@ def swap(shelf: Shelf, change: Callable[[dict[str, Any] | None], records.Change]
 
 def main() -> None:
     """Entry point of the module."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         argument_spec={
             "state": {
                 "type": "str", "required": True,

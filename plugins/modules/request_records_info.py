@@ -86,7 +86,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 from ..module_utils.record import FORMAT
 from ..module_utils.request_spec import RECORDS
@@ -131,7 +131,7 @@ def chosen(s3: Any, bucket: str, request_ids: list[str]) -> tuple[dict[str, Any]
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(supports_check_mode=True, argument_spec={
+    module = AwsModule(supports_check_mode=True, argument_spec={
         "bucket": {"type": "str", "required": True},
         "state": {"type": "str", "choices": ["open", "finished", "all"], "default": "open"},
         "request_ids": {"type": "list", "elements": "str"},

@@ -87,7 +87,7 @@ previous_state:
   type: str
 """
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 from ..module_utils.outlived import KINDS
 from ..module_utils.reaping import PASSING, Gone, Refused, Thing
@@ -101,7 +101,7 @@ except ImportError:  # AnsibleAWSModule says so in a sentence
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         argument_spec={
             "type": {"type": "str", "required": True, "choices": list(KINDS)},
             "id": {"type": "str", "required": True},

@@ -134,7 +134,7 @@ unseen:
       type: str
 """
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.resources import find_ec2, find_iam
 
 try:
@@ -145,7 +145,7 @@ except ImportError:  # AnsibleAWSModule says so in a sentence
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(
+    module = AwsModule(
         argument_spec={
             "request_id": {"type": "str"},
             "regions": {"type": "list", "elements": "str"},

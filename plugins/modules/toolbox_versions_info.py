@@ -55,7 +55,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -79,7 +79,7 @@ def descriptors(s3: Any, bucket: str, name: str, content: str | None) -> Iterato
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleAWSModule(supports_check_mode=True, argument_spec={
+    module = AwsModule(supports_check_mode=True, argument_spec={
         "bucket": {"type": "str", "required": True},
         "name": {"type": "str", "default": "analyst-tools"},
         "content": {"type": "str"},

@@ -143,6 +143,8 @@ def test_problem_tells_loops_and_commands() -> None:
     for wording in ("non-zero return code", "The command exited with a non-zero return code."):
         assert problem({"msg": wording, "stderr": "x\nError: no registry"})["message"] == "Error: no registry."
     assert "job output" in problem({})["message"]
+    for wording in ("Task failed: Module failed: No rights", "Task failed: Action failed: No rights", "No rights"):
+        assert problem({"msg": wording})["message"] == "No rights."
     looked = "Task failed: The lookup plugin 'amazon.aws.ssm_parameter' failed: Failed to find SSM parameter /x (404)"
     assert problem({"msg": looked})["message"] == "A look-up failed: Failed to find SSM parameter /x (404)."
 
