@@ -15,6 +15,8 @@ from ansible_collections.dfir.aws.plugins.module_utils.evidence_mount import REP
 from ansible_collections.dfir.aws.plugins.module_utils.evidence_sets import sets
 
 Volume = Mapping[str, Any]
+# Kinds of partitions that hold something, and nothing that an analysis can look at.
+CLOSED = ("luks", "bitlocker", "swap", "raid", "unknown")
 
 
 def evidence_facts(mounted: Sequence[Mapping[str, Any]], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -96,14 +98,15 @@ def snapshots_in_short(request: Mapping[str, Any]) -> str:
 
 
 def evidence_in_words(evidence: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The evidence volumes for a mail, each partition with what is to be said of its journal; sets that lack members.
+    """The evidence volumes for a mail, each partition with what is to be said of its journal; what nobody can look
+    into, with the reason; sets that lack members.
 
     The facts come from an analysis host: where they are quoted, the mail's own filters fold and clean them.
     """
     volumes = [dict(volume) for volume in (evidence or {}).get("volumes") or []]
     second = {(volume["journal_of"], part["number"]): part for volume in volumes if volume["role"] == "journal"
               for part in volume["partitions"]}
-    shown, alone = [], sum(volume["role"] == "evidence" for volume in volumes) == 1
+    shown, unseen, alone = [], [], sum(volume["role"] == "evidence" for volume in volumes) == 1
     for volume in volumes:
         if volume["role"] == "evidence":
             before = "" if alone else volume["volume_id"]
@@ -111,9 +114,12 @@ def evidence_in_words(evidence: Mapping[str, Any] | None) -> dict[str, Any]:
                                                     second.get((volume["volume_id"], part["number"])))}
                      for part in volume["partitions"]]
             shown.append({**volume, "partitions": parts})
+            unseen += [f"{before}{part['name']}: {part.get('reason') or part['kind']}" for part in parts
+                       if part["kind"] in CLOSED]
+            unseen += [] if parts else [f"{volume['volume_id']}: it shows no partition, and begins with zeros"]
     notes = [part["note"] for volume in shown for part in volume["partitions"] if part["note"]]
     lacking = [_set_note(found) for found in (evidence or {}).get("sets") or [] if int(found["lacking"]) > 0]
-    return {"volumes": shown, "notes": notes, "lacking": lacking}
+    return {"volumes": shown, "notes": notes, "lacking": lacking, "unseen": unseen}
 
 
 def _journal_note(name: str, part: Mapping[str, Any], second: Mapping[str, Any] | None) -> str:

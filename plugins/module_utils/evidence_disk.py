@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .evidence_journal import device_reader
+from .evidence_remains import ZEROS, remains
+
 Runner = Callable[[list[str]], tuple[int, str, str]]
 """Runs a command and answers (exit code, standard output, standard error)."""
 
@@ -35,6 +38,7 @@ REASONS = {
     "bios_boot": "a BIOS boot partition: it holds a boot loader and no files",
 }
 NO_DEVICE = "the kernel made no device for this partition"
+UNKNOWN = "no known signature: empty, or encrypted without a header"
 
 
 class EvidenceError(Exception):
@@ -171,7 +175,10 @@ class Tools:
         code, out, err = self._run(["sfdisk", "--json", device])
         if code != 0:
             raise EvidenceError(f"sfdisk could not read the partition table of {device}: {one_line(err)}")
-        return parse_table(out)
+        try:
+            return parse_table(out)
+        except (ValueError, KeyError, TypeError) as error:  # names in a table can be anything
+            raise EvidenceError(f"the partition table of {device} cannot be understood") from error
 
     def _checked(self, command: list[str]) -> str:
         code, out, err = self._run(command)
@@ -231,7 +238,7 @@ def classify(partition: Partition, probe: dict[str, str]) -> None:
     elif fs_type:
         partition.kind, partition.reason = "unknown", f"{fs_type}: not a file system that can be mounted here"
     elif partition.kind == "unknown" and (not partition.reason or partition.reason == NO_DEVICE):
-        partition.reason = "no known signature: empty, or encrypted without a header"
+        partition.reason = UNKNOWN
 
 
 class Examiner:
@@ -263,12 +270,23 @@ class Examiner:
             late = self._devices(disk, timeout)
             for partition in disk.partitions:
                 if partition.device:
-                    classify(partition, self.tools.probe(partition.device))
+                    self._classify(partition)
         elif whole.get("TYPE") or whole.get("AMBIVALENT"):
             partition = Partition(0, disk.device, disk.by_id, 0, disk.size_bytes)
             classify(partition, whole)
             disk.partitions = [partition]
+        elif (reason := remains(device_reader(disk.device), disk.size_bytes)) != ZEROS:
+            disk.partitions = [Partition(0, disk.device, disk.by_id, 0, disk.size_bytes, reason=reason)]
         return late
+
+    def _classify(self, partition: Partition) -> None:
+        """What a partition is. One that cannot be read costs the others nothing."""
+        try:
+            classify(partition, self.tools.probe(partition.device))
+        except EvidenceError as error:
+            partition.reason = str(error)
+        if partition.reason == UNKNOWN:
+            partition.reason = remains(device_reader(partition.device), partition.size_bytes)
 
     def _table(self, disk: Disk) -> list[Partition]:
         """The table's partitions; of a table that only the kernel could read, those that the kernel found."""

@@ -20,7 +20,7 @@ OPTIONS = {
     "ext3": "ro,noload",
     "ext4": "ro,noload",
     "xfs": "ro,norecovery,nouuid",  # nouuid: a copy of a mounted file system has the same UUID
-    "btrfs": "ro,rescue=nologreplay",
+    "btrfs": "ro,rescue=nologreplay,subvolid=5",  # the top of all subvolumes: the default one may hide the others
     "ntfs": "ro",
     "vfat": "ro",
 }

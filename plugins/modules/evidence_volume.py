@@ -21,7 +21,8 @@ description:
     the bytes on the disk tell. Nothing is activated or assembled.
   - A second, throw-away volume of the same snapshot can be mounted with its journals applied (O(role=journal)).
     Evidence itself is never written.
-  - LVM, RAID, LUKS, BitLocker, swap and unknown partitions are reported and left alone.
+  - LVM, RAID, LUKS, BitLocker, swap and unknown partitions are reported and left alone. Of one without a known
+    signature it says whether it holds zeros, or a copy of a superblock that was overwritten.
   - Runs on the analysis host and needs nothing but Python's standard library, util-linux and, for NTFS, ntfs-3g.
 options:
   volume_id:
@@ -134,7 +135,7 @@ volume:
       description: Kind of partition table, V(none) without one.
       type: str
     partitions:
-      description: One entry a partition; number 0 is a file system on the whole disk.
+      description: One entry a partition; number 0 is a file system, or what else there is, on the whole disk.
       type: list
       elements: dict
       contains:

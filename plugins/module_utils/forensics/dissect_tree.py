@@ -9,6 +9,7 @@ evidence becomes a path of this machine and no copy of everything is ever made.
 
 from __future__ import annotations
 
+import copy
 import os
 import stat
 from collections import OrderedDict
@@ -44,7 +45,7 @@ class FileSystem:
             elif kind == "btrfs":
                 from dissect.btrfs import Btrfs
 
-                self.root = Btrfs(stream).default_subvolume.get("/")
+                self.root = Btrfs(stream).fs_tree.root  # the default subvolume may hide all others
             else:
                 raise StepError("not_supported", f"no reader for file system type {kind or 'unknown'}")
         except ImportError as error:
@@ -52,6 +53,7 @@ class FileSystem:
 
     def info(self, node: Any) -> os.stat_result:
         """What lstat would say."""
+        device = 0
         if self.kind in EXT:
             inode = node.inode
             mode, uid, gid = int(inode.i_mode), _wide(inode, "i_uid"), _wide(inode, "i_gid")
@@ -64,9 +66,10 @@ class FileSystem:
         else:
             mode, uid, gid = int(node.mode), int(node.uid), int(node.gid)
             times, links = [int(node.atime_ns), int(node.mtime_ns), int(node.ctime_ns)], 1
+            device = int(node.subvolume.objectid)  # each has inode numbers of its own
         names = dict(zip(("st_atime_ns", "st_mtime_ns", "st_ctime_ns"), times, strict=True))
         seconds = tuple(moment // 10**9 for moment in times)
-        return os.stat_result((mode, int(node.inum), 0, links, uid, gid, int(node.size), *seconds), names)
+        return os.stat_result((mode, int(node.inum), device, links, uid, gid, int(node.size), *seconds), names)
 
     def birth_ns(self, node: Any) -> int | None:
         """When it was made, in nanoseconds."""
@@ -86,10 +89,19 @@ class FileSystem:
     @staticmethod
     def children(folder: Any) -> Iterator[tuple[bytes, Any]]:
         """The entries of a folder, without itself and its parent."""
-        for name, node in dict(folder.listdir()).items():
+        for name, node in () if lies_elsewhere(folder) else dict(folder.listdir()).items():
             raw = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
             if raw not in (b".", b"..", b"") and b"/" not in raw and b"\0" not in raw:
                 yield raw, node
+
+
+def lies_elsewhere(folder: Any) -> bool:
+    """Whether a folder of btrfs only has the name of a subvolume that lies elsewhere. Snapshots have such names, and
+    the kernel shows an empty folder: who follows them goes in circles."""
+    parent, subvolume = getattr(folder, "parent", None), getattr(folder, "subvolume", None)
+    if parent is None or subvolume is None or parent.subvolume.objectid == subvolume.objectid:
+        return False
+    return bool(subvolume.path.rpartition("/")[0] != parent.full_path)
 
 
 def _wide(inode: Any, name: str) -> int:
@@ -105,7 +117,6 @@ class DissectTree(Tree):
     def __init__(self, partition: Partition, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder)
-        self.device = 0  # what all its entries say
         try:
             self.system = FileSystem(partition.type, partition.open())
         except StepError:
@@ -115,6 +126,14 @@ class DissectTree(Tree):
         self._folders: OrderedDict[bytes, dict[bytes, Any]] = OrderedDict()
         self._copied: dict[bytes, bytes] = {}
         self._number = 0
+
+    def below(self, top: bytes) -> DissectTree:
+        """A folder of this tree as a tree by itself."""
+        tree = copy.copy(self)
+        tree.system = copy.copy(self.system)
+        tree.system.root = self._node(top)
+        tree.left_out, tree._folders, tree._copied = frozenset(), OrderedDict(), {}
+        return tree
 
     def _children(self, folder: bytes) -> dict[bytes, Any]:
         """The entries of a folder whose path is resolved; a broken one has none."""
@@ -224,6 +243,6 @@ class DissectTree(Tree):
 
     def forget_copies(self) -> None:
         """Remove the copies that were made."""
-        for copy in self._copied.values():
-            os.unlink(copy)  # noqa: PTH108 - bytes
+        for path in self._copied.values():
+            os.unlink(path)  # noqa: PTH108 - bytes
         self._copied.clear()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import stat
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from .model import Finding
@@ -155,14 +156,20 @@ def _altered_times(scene: Scene, folder: bytes, entries: list[Entry]) -> Iterato
     if not (data_only or prefix.startswith(SENSITIVE)):
         return
     files = [entry for entry in entries if entry.is_file]
-    owned = [entry for entry in files if scene.packages.known and scene.packages.owns(entry.path)]
+    # Folders of many thousands of files are looked through once, and not once for each file.
+    twins: dict[int, list[Entry]] = {}  # by the time of modification, those whose inodes changed first and last
+    for entry in files:
+        if scene.packages.known and scene.packages.owns(entry.path):
+            alike = [*twins.get(entry.info.st_mtime_ns, []), entry]
+            alike.sort(key=lambda other: other.info.st_ctime_ns)
+            twins[entry.info.st_mtime_ns] = [alike[0], alike[-1]]
+    changes = sorted(entry.info.st_ctime_ns for entry in files)
     for entry in files:
         if scene.packages.known and scene.packages.owns(entry.path):
             continue
         modified, changed = entry.info.st_mtime_ns, entry.info.st_ctime_ns
         reason, severity = "", "low"
-        twin = next((other for other in owned if other.info.st_mtime_ns == modified
-                     and abs(other.info.st_ctime_ns - changed) > DAY), None)
+        twin = next((other for other in twins.get(modified, []) if abs(other.info.st_ctime_ns - changed) > DAY), None)
         if modified > changed + DAY:
             reason, severity = "modified after its inode was last changed: the time was set into the future", "medium"
         elif twin is not None:
@@ -170,7 +177,7 @@ def _altered_times(scene: Scene, folder: bytes, entries: list[Entry]) -> Iterato
             severity = "high"
         elif changed - modified > 30 * DAY and modified % SECOND == 0 and changed % SECOND != 0:
             birth = scene.tree.birth_ns(entry.path)
-            if birth is not None and birth - modified > 30 * DAY and not _came_along(entry, files):
+            if birth is not None and birth - modified > 30 * DAY and not _came_along(entry, changes):
                 reason = "modified, to the full second, long before it came to this disk, and it came alone"
                 severity = "medium" if _runs(scene, entry) else "low"
         if reason:
@@ -178,10 +185,10 @@ def _altered_times(scene: Scene, folder: bytes, entries: list[Entry]) -> Iterato
                                 f"{reason} (modified {iso_ns(modified)}, inode changed {iso_ns(changed)})", digest=True)
 
 
-def _came_along(entry: Entry, files: list[Entry]) -> bool:
+def _came_along(entry: Entry, changes: list[int]) -> bool:
     """Whether other files came within two minutes: unpacked archives keep old times of full seconds, too."""
-    near = sum(1 for other in files if abs(other.info.st_ctime_ns - entry.info.st_ctime_ns) < 120 * SECOND)
-    return near > 2
+    first, last = entry.info.st_ctime_ns - 120 * SECOND, entry.info.st_ctime_ns + 120 * SECOND
+    return bisect_left(changes, last) - bisect_right(changes, first) > 2
 
 
 def _runs(scene: Scene, entry: Entry) -> bool:

@@ -8,23 +8,23 @@ from __future__ import annotations
 import ipaddress
 import re
 import struct
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import IO
 
 from .journal import JournalEntry, JournalError, JournalFile
-from .logfiles import LogLine, logs, syslog_lines, zone_of
+from .logfiles import Budget, LogLine, logs, syslog_lines, zone_of
 from .model import Finding
-from .scene import Scene
+from .scene import WINDOW, Scene
 from .suspicion import reasons, worst
 from .times import iso
 from .tree import Entry
 
 MANY_FAILURES = 10  # people mistype a password a few times, machines dozens of times
 COMMON_LINES = 5  # this many messages in both logs show that both were kept, by clocks that agree
-WITHIN = timedelta(hours=24)
 _FAILED = re.compile(r"sshd(?:-session)?\[\d+\]: "
                      r"(?:Failed (?:password|publickey|keyboard-interactive/pam) for (?:invalid user )?(\S*) from (\S+)"
                      r"|Invalid user (\S*) from (\S+))")
@@ -57,9 +57,8 @@ class Success:
 
 def find(scene: Scene) -> Iterator[Finding]:
     """Everything that log files and login records tell about logins."""
-    zone = zone_of(scene.tree)
-    lines = [line for entry in logs(scene.tree, "auth.log", "secure") for line in _relevant(
-        syslog_lines(scene.tree, entry, zone))]
+    lines: list[LogLine] = []
+    yield from _text_logs(scene, lines)
     yield from _journal(scene, lines)
     lines.sort(key=lambda line: line.when)
     guessers: set[str] = set()
@@ -69,6 +68,23 @@ def find(scene: Scene) -> Iterator[Finding]:
     yield from _records(scene, guessers)
     yield from _lastlog(scene, guessers)
     yield from _emptied(scene)
+
+
+def _text_logs(scene: Scene, lines: list[LogLine]) -> Iterator[Finding]:
+    """Put what the text logs hold into `lines`, the oldest log first; a finding where there is too much of it."""
+    zone, budget = zone_of(scene.tree), Budget()
+    found, unread = [], []
+    for entry in reversed(logs(scene.tree, "auth.log", "secure")):  # what counts most is read first
+        if not budget.spent:
+            found.append(list(syslog_lines(scene.tree, entry, zone, _is_relevant, budget)))
+        if budget.spent:
+            unread.append(entry)
+    for part in reversed(found):
+        lines += part
+    if unread:
+        yield scene.finding(unread[0], "log_unread", "log_unreadable", "low",
+                            f"{len(unread)} logs, this one and older ones, were not read or not to their end: unpacked "
+                            "they hold more than can be sensible")
 
 
 def _journal(scene: Scene, lines: list[LogLine]) -> Iterator[Finding]:
@@ -120,7 +136,7 @@ def _journal_file(scene: Scene, entry: Entry, stream: IO[bytes]) -> Iterator[Log
         for item in file:
             message = f"{item.identifier}[{item.pid}]: {item.message}"
             line = LogLine(item.when, message, entry, f"{item.when:%Y-%m-%dT%H:%M:%S.%fZ} {message}")
-            if not next(_relevant(iter([line])), None):
+            if not _is_relevant(message):
                 continue
             if _SSHD.fullmatch(item.identifier) and item.uid:
                 # Anybody may write into the journal under any name, but not with another's user id.
@@ -143,11 +159,8 @@ def _journal_file(scene: Scene, entry: Entry, stream: IO[bytes]) -> Iterator[Log
                             f"{'; ' + file.given_up if file.given_up else ''}")
 
 
-def _relevant(lines: Iterator[LogLine]) -> Iterator[LogLine]:
-    for line in lines:
-        if _FAILED.search(line.message) or _ACCEPTED.search(line.message) or _SUDO.search(line.message) \
-                or _ADDED.search(line.message):
-            yield line
+def _is_relevant(message: str) -> bool:
+    return any(pattern.search(message) for pattern in (_FAILED, _ACCEPTED, _SUDO, _ADDED))
 
 
 def _at(line: LogLine) -> str:
@@ -172,7 +185,7 @@ def _guessing(scene: Scene, lines: list[LogLine], guessers: set[str]) -> Iterato
         if not accepted:
             continue
         method, user, address = accepted.groups()
-        recent = sum(1 for moment in failures[address] if line.when - WITHIN <= moment <= line.when)
+        recent = len(failures[address]) - bisect_left(failures[address], line.when - WINDOW)  # lines are in order
         if recent >= MANY_FAILURES and (user, address) not in successes:
             successes[user, address] = Success(line, user, address, method, recent)
         elif (user, address) not in seen and recent < MANY_FAILURES:
@@ -185,7 +198,7 @@ def _guessing(scene: Scene, lines: list[LogLine], guessers: set[str]) -> Iterato
         severity = "critical" if success.user == "root" else "high"
         severity = severity if success.method in ("password", "keyboard-interactive/pam") else "medium"
         if severity != "medium":
-            scene.break_ins.append(success.line.when)
+            scene.broken_in(success.line.when)
         yield scene.finding(success.line.entry, "guessed_password", "ssh_break_in", severity,
                             f"{success.address} logged in as {success.user} by {success.method} at "
                             f"{_at(success.line)}, after {success.failures} failures within 24 h",
@@ -213,7 +226,7 @@ def _sudo(scene: Scene, lines: list[LogLine]) -> Iterator[Finding]:
         if re.search(r"(?:^|/)(?:ba|da|z|k)?sh(?:\s+-[il])?\s*$|/su\b", match[2]):
             severity = worst(severity, "info")
             notes.append("became root")
-        near = any(moment <= line.when <= moment + WITHIN for moment in scene.break_ins)
+        near = scene.break_in_before(line.when)
         if notes and near:
             severity = worst(severity, "medium")
             notes.append("after a break-in")
@@ -226,7 +239,7 @@ def _changes(scene: Scene, lines: list[LogLine]) -> Iterator[Finding]:
     for line in lines:
         match = _ADDED.search(line.message)
         if match and _TELLING.search(match[2]):
-            near = any(moment <= line.when <= moment + WITHIN for moment in scene.break_ins)
+            near = scene.break_in_before(line.when)
             zero = "new user" in match[2] and re.search(r"UID=0\b", match[2])
             yield scene.finding(line.entry, "account_changed", "account", "high" if zero or near else "info",
                                 f"accounts were changed at {_at(line)}"
@@ -280,7 +293,7 @@ def _records(scene: Scene, guessers: set[str]) -> Iterator[Finding]:
             if guessed or many:
                 # Without auth.log this is all that tells of a guessed password.
                 if not guessed:
-                    scene.break_ins.append(datetime.fromtimestamp(record.when, timezone.utc))
+                    scene.broken_in(datetime.fromtimestamp(record.when, timezone.utc))
                 yield scene.finding(entry, "guesser_logged_in", "ssh_break_in", "high",
                                     f"session of {record.user} from {source} since {iso(record.when)}, an address "
                                     f"with {failed[source] or 'many'} failed logins", f"{record.line} {record.host}")

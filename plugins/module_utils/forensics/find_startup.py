@@ -36,15 +36,16 @@ def find(scene: Scene) -> Iterator[Finding]:
 def _units(scene: Scene) -> Iterator[Finding]:
     folders = [*UNIT_FOLDERS, *(f"{home}/.config/systemd/user" for _unused, home in scene.homes())]
     seen: set[bytes] = set()
+    enabled = _enabled(scene)
     for folder in folders:
         for _unused, entries in scene.tree.walk(folder):
             for entry in entries:
                 if entry.is_file and entry.path not in seen and entry.name.endswith(UNIT_KINDS):
                     seen.add(entry.path)
-                    yield from _unit(scene, entry)
+                    yield from _unit(scene, entry, enabled.get(entry.name, ""))
 
 
-def _unit(scene: Scene, entry: Entry) -> Iterator[Finding]:
+def _unit(scene: Scene, entry: Entry, enabled: str) -> Iterator[Finding]:
     owned = scene.packages.owns(entry.path)
     text = scene.tree.text(entry.path, 1 << 20) or ""
     severity, notes, line = "info", [], ""
@@ -70,7 +71,7 @@ def _unit(scene: Scene, entry: Entry) -> Iterator[Finding]:
     if severity == "info" and not notes:
         return
     yield scene.finding(entry, "systemd_unit", "systemd_unit", severity,
-                        f"{_enabled(scene, entry)}{'; '.join(dict.fromkeys(notes))}", line or _first(text), digest=True)
+                        f"{enabled}{'; '.join(dict.fromkeys(notes))}", line or _first(text), digest=True)
 
 
 def _plain(command: str) -> tuple[str, str]:
@@ -90,14 +91,14 @@ def _first(text: str) -> str:
     return text[:200]
 
 
-def _enabled(scene: Scene, entry: Entry) -> str:
-    """Whether a link in a `.wants` folder starts the unit at boot."""
+def _enabled(scene: Scene) -> dict[bytes, str]:
+    """Which units a link in a `.wants` folder starts at boot."""
+    found: dict[bytes, str] = {}
     for folder in scene.tree.entries("/etc/systemd/system"):
         if folder.is_dir and folder.name.endswith((b".wants", b".requires")):
             for link in scene.tree.entries(folder.path):
-                if link.name == entry.name:
-                    return f"enabled in {folder.name.decode('utf-8', 'replace')}; "
-    return ""
+                found.setdefault(link.name, f"enabled in {folder.name.decode('utf-8', 'replace')}; ")
+    return found
 
 
 def _generators(scene: Scene) -> Iterator[Finding]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from .model import Finding
@@ -43,6 +44,15 @@ _STATIC_FOLDER = re.compile(rb"/(?:uploads?|images?|img|media|assets|css|fonts|s
 _ROOT_SETTING = re.compile(r"^\s*(?:DocumentRoot|root)\s+[\"']?(/[\w./-]+)", re.MULTILINE)
 
 
+class Around:
+    """What a script's folder holds, looked through once for all of its scripts."""
+
+    def __init__(self, files: list[Entry]) -> None:
+        self.count = len(files)
+        self.scripts = sum(1 for entry in files if entry.name.lower().endswith(SCRIPTS))
+        self.changes = sorted(entry.info.st_ctime_ns for entry in files)
+
+
 def find(scene: Scene) -> Iterator[Finding]:
     """Scripts that look like web shells, in all web roots that the configuration or custom names."""
     done: set[bytes] = set()
@@ -53,8 +63,9 @@ def find(scene: Scene) -> Iterator[Finding]:
             done.add(folder)
             files = [entry for entry in entries if entry.is_file]
             scripts = [entry for entry in files if entry.name.lower().endswith(SCRIPTS) or _handler(entry)]
+            around = Around(files)
             for entry in scripts:
-                yield from _script(scene, entry, files)
+                yield from _script(scene, entry, around)
 
 
 def _roots(scene: Scene) -> list[str]:
@@ -85,7 +96,7 @@ def judge_code(text: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def _script(scene: Scene, entry: Entry, neighbors: list[Entry]) -> Iterator[Finding]:
+def _script(scene: Scene, entry: Entry, around: Around) -> Iterator[Finding]:
     if entry.info.st_size == 0 or scene.packages.owns(entry.path):
         return
     text = scene.tree.text(entry.path, READ_LIMIT) or ""
@@ -95,9 +106,8 @@ def _script(scene: Scene, entry: Entry, neighbors: list[Entry]) -> Iterator[Find
     severity = worst("info", *(level for level, _unused, _unused in code))
     if len({why for level, why, _unused in code if level == "high"}) >= 2:
         severity = "critical"
-    newer = _newer(entry, neighbors)
-    alone = bool(_STATIC_FOLDER.search(entry.path.rsplit(b"/", 1)[0])) and bool(neighbors) and sum(
-        1 for other in neighbors if other.name.lower().endswith(SCRIPTS)) * 2 <= len(neighbors)
+    newer = _newer(entry, around)
+    alone = bool(_STATIC_FOLDER.search(entry.path.rsplit(b"/", 1)[0])) and around.scripts * 2 <= around.count
     if alone and is_php:
         notes.append("a script in a folder of static files")
         severity = worst(severity, "low")
@@ -110,10 +120,11 @@ def _script(scene: Scene, entry: Entry, neighbors: list[Entry]) -> Iterator[Find
                         severity, "; ".join(dict.fromkeys(notes)), code[0][2] if code else text[:200], digest=True)
 
 
-def _newer(entry: Entry, neighbors: list[Entry]) -> int:
+def _newer(entry: Entry, around: Around) -> int:
     """How many days after nearly all of its neighbors this file was changed; 0 when it was not."""
-    others = sorted(other.info.st_ctime_ns for other in neighbors if other.path != entry.path)
-    if len(others) < 2:
+    others = around.count - 1
+    if others < 2:
         return 0
-    typical = others[int(len(others) * 0.8)] if len(others) > 4 else others[-2]
-    return max(0, (entry.info.st_ctime_ns - typical) // DAY_NS)
+    place = int(others * 0.8) if others > 4 else others - 2
+    place += place >= bisect_left(around.changes, entry.info.st_ctime_ns)  # itself does not count
+    return max(0, (entry.info.st_ctime_ns - around.changes[place]) // DAY_NS)

@@ -10,21 +10,19 @@ unusual, the connection says when.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from . import find_accounts, find_files, find_history, find_logins, find_scheduled, find_startup, find_system, find_web
-from .model import SEVERITIES, Artifacts, Finding, Partition, clean
+from .model import SEVERITIES, Artifacts, Finding, Partition, clean, clean_path
 from .packages import Packages
 from .raw_tree import open_tree
 from .scene import Scene, load_accounts
 from .steps import Say, StepError
 from .suspicion import raise_by_one
+from .systems import systems
 from .tree import Tree
-
-WINDOW = timedelta(hours=24)
-
 
 Finder = Callable[[Scene], Iterable[Finding]]
 
@@ -38,7 +36,15 @@ FINDERS: list[tuple[str, Finder]] = [
 
 def find_all(partition: Partition, artifacts: Artifacts, stem: str, work: Path, say: Say) -> dict[str, Any]:
     """Write `.findings.json`; the numbers by severity."""
-    found, failed = collect(open_tree(partition, work), say)
+    tree = open_tree(partition, work)
+    tops = systems(tree) if partition.type == "btrfs" else []
+    tree.left_out = frozenset(tops)
+    found, failed = collect(tree, say)
+    for top in tops:
+        inside, lost = collect(tree.below(top), say)
+        for finding in inside:
+            finding.path = clean_path(top) + finding.path
+        found, failed = ordered([*found, *inside]), failed + lost
     artifacts.write_json(f"{stem}.findings.json", [finding.as_dict() for finding in found])
     counts: dict[str, Any] = {severity: sum(1 for item in found if item.severity == severity)
                               for severity in SEVERITIES}
@@ -59,27 +65,30 @@ def collect(tree: Tree, say: Say) -> tuple[list[Finding], list[str]]:
             found.extend(finder(scene))
         except Exception as error:  # what breaks one finder must not hide what the others see
             failed.append(f"{name} ({type(error).__name__}: {clean(str(error), 200)})")
-    connect(found, scene.break_ins)
+    connect(found, scene)
+    return ordered(found), failed
+
+
+def ordered(found: Iterable[Finding]) -> list[Finding]:
+    """Each finding once, the worst first."""
     unique = {finding.as_dict()["id"]: finding for finding in found}
-    ordered = sorted(unique.values(), key=lambda item: (-SEVERITIES.index(item.severity), item.kind, item.path))
-    return ordered, failed
+    return sorted(unique.values(), key=lambda item: (-SEVERITIES.index(item.severity), item.kind, item.path))
 
 
 TIMELESS = ("ssh_break_in", "login", "ssh_brute_force", "log_tampering", "log_unreadable")
 
 
-def connect(found: list[Finding], break_ins: list[datetime]) -> None:
+def connect(found: list[Finding], scene: Scene) -> None:
     """Raise findings of at least low severity whose file changed within a day after a break-in."""
     for finding in found:
         if finding.kind in TIMELESS or finding.severity in ("info", "critical"):
             continue
-        for moment in break_ins:
-            if any(moment <= when <= moment + WINDOW for when in _changes(finding)):
-                # Never to critical: that is for what is hostile in itself.
-                if finding.severity != "high":
-                    finding.severity = raise_by_one(finding.severity)
-                finding.reason += f" (changed within 24 h after the break-in of {moment:%Y-%m-%d %H:%M:%S} UTC)"
-                break
+        moment = min(filter(None, map(scene.break_in_before, _changes(finding))), default=None)
+        if moment is not None:
+            # Never to critical: that is for what is hostile in itself.
+            if finding.severity != "high":
+                finding.severity = raise_by_one(finding.severity)
+            finding.reason += f" (changed within 24 h after the break-in of {moment:%Y-%m-%d %H:%M:%S} UTC)"
 
 
 def _changes(finding: Finding) -> Iterator[datetime]:

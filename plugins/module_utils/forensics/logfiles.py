@@ -11,7 +11,7 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import IO
@@ -19,10 +19,25 @@ from typing import IO
 from .tree import Entry, Tree
 
 SIZE_LIMIT = 256 << 20
+# What is unpacked and kept of all logs together: a file of a few hundred KiB can hold a gigabyte of short lines.
+ALL_BYTES, ALL_LINES, KEPT_LINES = 1 << 30, 6_000_000, 500_000
 _MONTHS = {name: number for number, name in enumerate(
     ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1)}
 _TRADITIONAL = re.compile(r"([A-Z][a-z]{2}) +(\d{1,2}) (\d\d):(\d\d):(\d\d) (\S+) (.*)")
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:?\d\d)? (\S+) (.*)")
+
+
+@dataclass
+class Budget:
+    """What may still be read of all logs."""
+
+    size: int = ALL_BYTES
+    lines: int = ALL_LINES
+    kept: int = KEPT_LINES
+
+    @property
+    def spent(self) -> bool:
+        return min(self.size, self.lines, self.kept) <= 0
 
 
 @dataclass(frozen=True)
@@ -48,7 +63,7 @@ def zone_of(tree: Tree) -> tzinfo:
     return timezone.utc
 
 
-def read_lines(tree: Tree, entry: Entry) -> Iterator[str]:
+def read_lines(tree: Tree, entry: Entry, budget: Budget) -> Iterator[str]:
     """A log's lines, unpacked by the name's ending; a damaged archive gives what can be read of it."""
     stream = tree.open(entry.path)
     if stream is None:
@@ -64,13 +79,15 @@ def read_lines(tree: Tree, entry: Entry) -> Iterator[str]:
             source = bz2.BZ2File(stream)
         left = SIZE_LIMIT
         try:
-            while left > 0:
+            while left > 0 and not budget.spent:
                 line = source.readline(65536)
                 if not line:
                     return
                 left -= len(line)
+                budget.size -= len(line)
+                budget.lines -= 1
                 yield line.decode("utf-8", "surrogateescape").rstrip("\r\n")
-        except (OSError, EOFError, lzma.LZMAError, zlib.error):
+        except (OSError, EOFError, lzma.LZMAError, zlib.error, MemoryError):  # xz asks for what its header says
             return
 
 
@@ -82,23 +99,32 @@ def logs(tree: Tree, *names: str, folder: str = "/var/log") -> list[Entry]:
     return sorted(found, key=lambda entry: entry.info.st_mtime_ns)
 
 
-def syslog_lines(tree: Tree, entry: Entry, zone: tzinfo) -> Iterator[LogLine]:
-    """Lines of a syslog file. Where they have no year, the file's last change tells it.
+def syslog_lines(tree: Tree, entry: Entry, zone: tzinfo, wanted: Callable[[str], object] = bool,
+                 budget: Budget | None = None) -> Iterator[LogLine]:
+    """Lines of a syslog file whose message is wanted. Where they have no year, the file's last change tells it.
 
     The last line was written when the file was last changed. A log runs forward, so going back in it, the year falls
     by one wherever a month is later than the one after it.
     """
+    budget = budget or Budget()
     pending: list[tuple[tuple[int, int, int, int, int], str, str]] = []
-    for raw in read_lines(tree, entry):
+    day = None
+    for raw in read_lines(tree, entry, budget):
         match = _ISO.match(raw)
         if match:
-            when = _iso_moment(match, zone)
+            when = _iso_moment(match, zone) if wanted(match[5]) else None
             if when is not None:
+                budget.kept -= 1
                 yield LogLine(when, match[5], entry, raw)
             continue
         old = _TRADITIONAL.match(raw)
         if old and old[1] in _MONTHS:
-            pending.append(((_MONTHS[old[1]], int(old[2]), int(old[3]), int(old[4]), int(old[5])), old[7], raw))
+            keep = bool(wanted(old[7]))
+            if keep or (old[1], old[2]) != day:  # of what is not wanted, the change of date still tells the year
+                budget.kept -= 1
+                pending.append(((_MONTHS[old[1]], int(old[2]), int(old[3]), int(old[4]), int(old[5])),
+                                old[7] if keep else "", raw if keep else ""))
+            day = old[1], old[2]
     yield from _with_years(pending, entry, zone)
 
 
@@ -106,6 +132,8 @@ def _iso_moment(match: re.Match[str], zone: tzinfo) -> datetime | None:
     try:
         moment = datetime.fromisoformat(match[1].replace(" ", "T"))
     except ValueError:
+        return None
+    if not 1970 <= moment.year < 9999:  # a forged time, whose day before or after no calendar has
         return None
     offset = match[3]
     if offset and offset != "Z":
@@ -126,6 +154,8 @@ def _with_years(pending: list[tuple[tuple[int, int, int, int, int], str, str]], 
         if (month, day) > later and month - later[0] > 0:
             year -= 1
         later = (month, day)
+        if not raw:
+            continue
         try:
             when = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=zone).astimezone(timezone.utc)
         except (ValueError, OverflowError):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -18,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from .lvm import Logical
-from .model import Artifacts, Partition, clean
+from .model import Artifacts, Partition, clean, clean_path
 from .steps import Say, StepError
+from .systems import in_use
 from .tools import SHARE, ToolError, environment, script
+from .tree import Tree
 
 DEVICE_TYPES = ("ext2", "ext3", "ext4", "xfs", "ntfs", "vfat")
 """File systems that plaso reads from the device; others it reads where they are mounted."""
@@ -62,10 +65,18 @@ def choose(partition: Partition, preset: str, scope: str) -> tuple[str, Path | N
     return chosen, FILTERS / ("filter_windows.yaml" if ntfs else "filter_linux.yaml")
 
 
+def source_of(partition: Partition) -> str | None:
+    """What plaso is to read. The filters name paths from the top of a system, which on btrfs is a subvolume."""
+    if partition.type in DEVICE_TYPES or not partition.mount_point:
+        return partition.device if partition.type in DEVICE_TYPES else None
+    tree = Tree(Path(partition.mount_point))
+    return os.fsdecode(tree.host_path(in_use(tree)))
+
+
 def run_plaso(partition: Partition, artifacts: Artifacts, stem: str, work: Path, *, preset: str, scope: str,
               workers: int, say: Say) -> dict[str, Any]:
     """Run log2timeline; the preset that was used, the number of events and of warnings."""
-    source = partition.device if partition.type in DEVICE_TYPES else partition.mount_point
+    source = source_of(partition)
     if partition.logical:
         source = str(map_volume(partition.logical, work / "volume"))
     if not source:
@@ -184,8 +195,8 @@ def _activity(artifacts: Artifacts, name: str, tries: list[_Try]) -> None:
     """What was run, what it answered, and plaso's own log."""
     with artifacts.create(name) as stream:
         for one in tries:
-            head = (f"command: {' '.join(one.command)}\nexit code: {one.code}\nseconds: {one.seconds:.1f}\n\n"
-                    f"{one.said}\n")
+            head = (f"command: {' '.join(map(clean_path, one.command))}\nexit code: {one.code}\n"
+                    f"seconds: {one.seconds:.1f}\n\n{one.said}\n")
             stream.write(head.encode("utf-8", "replace"))
             stream.writelines(one.lines())
 

@@ -48,7 +48,6 @@ class CopiedTree(Tree):
     def __init__(self, partition: Partition, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder)
-        self.device = 0  # what all its entries say
         self.partition = partition
         self.known: dict[bytes, Entry] = {b"/": Entry(b"/", _info(0o040755, 0, 0, (0, 0, 0)))}
         self.children: dict[bytes, list[Entry]] = {b"/": []}

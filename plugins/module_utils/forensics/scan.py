@@ -25,12 +25,11 @@ from .model import Artifacts, Partition, clean, clean_path
 from .raw_tree import open_tree
 from .steps import Say, StepError
 from .times import iso_ns
-from .tools import SHARE, ToolError, environment, run
+from .tools import SHARE, ToolError, environment
 from .tree import Entry, Tree
 
 SIZE_LIMIT = 64 << 20
 BATCH = 1 << 30
-STREAM_LIMIT = 50
 VENDOR_RULES = SHARE / "rules" / "clamav-vendor"
 
 
@@ -56,10 +55,11 @@ def plant(partition: Partition, folder: Path) -> Iterator[Farm]:
     """
     tree = open_tree(partition, folder.with_name(f"{folder.name}-files"))
     farm, size = _cleared(folder, tree), 0
-    inodes: set[int] = set()
+    inodes: set[tuple[int, int]] = set()  # subvolumes of btrfs have the same numbers
     for _unused, entries in tree.walk():
         for entry in entries:
-            if not entry.is_file or entry.info.st_size == 0 or entry.info.st_ino in inodes:
+            inode = entry.info.st_dev, entry.info.st_ino
+            if not entry.is_file or entry.info.st_size == 0 or inode in inodes:
                 continue
             if entry.info.st_size > SIZE_LIMIT:
                 farm.skipped += 1
@@ -68,7 +68,7 @@ def plant(partition: Partition, folder: Path) -> Iterator[Farm]:
                 yield farm
                 tree.forget_copies()
                 farm, size = _cleared(folder, tree), 0
-            inodes.add(entry.info.st_ino)
+            inodes.add(inode)
             size += entry.info.st_size
             _link(farm, entry)
     yield farm
@@ -160,7 +160,7 @@ def scan_yara(partition: Partition, artifacts: Artifacts, stem: str, work: Path,
 def yara_hits(farm: Farm, rules: Sequence[Path]) -> list[dict[str, Any]]:
     """Every hit in a farm, with up to ten strings."""
     hits: list[dict[str, Any]] = []
-    known: dict[int, dict[str, Any]] = {}
+    known: dict[bytes, dict[str, Any]] = {}
     command: list[str | Path] = ["yara", "-w", "-m", "-s", "-r", "-p", "2", "-a", "600", *rules, farm.folder]
     for raw in lines_of(command, (0,)):
         line = raw.decode("utf-8", "replace")
@@ -175,7 +175,7 @@ def yara_hits(farm: Farm, rules: Sequence[Path]) -> list[dict[str, Any]]:
         if head is None or entry is None:
             continue
         meta = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', head[2]))
-        facts = known.setdefault(entry.info.st_ino, describe(farm, entry))
+        facts = known.get(entry.path) or known.setdefault(entry.path, describe(farm, entry))
         hits.append({"rule": head[1], "severity": meta.get("severity", "medium"),
                      "description": meta.get("description", ""), **facts, "strings": []})
     return hits
@@ -190,15 +190,18 @@ def databases() -> list[Path]:
 def clamav_hits(farm: Farm, database: Path) -> Iterator[tuple[Entry, str]]:
     """`(file, signature)` for every hit. Some versions of clamscan print the link, others the name it leads to."""
     by_path: dict[bytes, Entry] = {}
-    unprintable: list[Entry] = []
+    copied = 0
     for number, entry in enumerate(farm.entries):
         path, link = farm.tree.host_path(entry.path), farm.folder / f"{number // 5000:04d}" / str(number)
         if b"\n" in path:
-            # Such a name could forge a line of its own; its file is scanned as a stream instead.
+            # Such a name could forge a line of its own: a copy of its file is scanned instead.
             link.unlink(missing_ok=True)
-            unprintable.append(entry)
-        else:
-            by_path[path] = by_path[os.fsencode(link)] = entry
+            copied += entry.info.st_size
+            if copied > BATCH:
+                farm.skipped += 1
+                continue
+            link.write_bytes(farm.tree.read(entry.path, SIZE_LIMIT) or b"")
+        by_path[path] = by_path[os.fsencode(link)] = entry
     command: list[str | Path] = [
         "clamscan", "--no-summary", "--stdout", "--infected", f"--max-filesize={SIZE_LIMIT}",
         f"--max-scansize={4 * SIZE_LIMIT}", "--max-scantime=60000", "-d", database]
@@ -207,12 +210,6 @@ def clamav_hits(farm: Farm, database: Path) -> Iterator[tuple[Entry, str]]:
         path, _unused, signature = line.removesuffix(b" FOUND").rpartition(b": ")
         if line.endswith(b" FOUND") and path in by_path:
             yield by_path[path], signature.decode("ascii", "replace")
-    for entry in unprintable[:STREAM_LIMIT]:
-        data = farm.tree.read(entry.path, SIZE_LIMIT)
-        matched = re.fullmatch(rb"stdin: (\S+) FOUND\s*", run([*command, "-"], stdin=data or b"", ok=(0, 1)))
-        if matched:
-            yield entry, matched[1].decode("ascii", "replace")
-    farm.skipped += len(unprintable[STREAM_LIMIT:])
 
 
 def scan_clamav(partition: Partition, artifacts: Artifacts, stem: str, work: Path, say: Say) -> dict[str, Any]:

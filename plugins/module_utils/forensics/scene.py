@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from .model import Finding, clean, clean_path
 from .packages import Packages
@@ -15,6 +16,7 @@ from .times import iso_ns
 from .tree import Entry, Tree
 
 DIGEST_LIMIT = 256 << 20
+WINDOW = timedelta(hours=24)  # what happens that soon after a break-in belongs to it
 
 
 @dataclass
@@ -43,7 +45,8 @@ class Scene:
     tree: Tree
     packages: Packages
     accounts: list[Account] = field(default_factory=list)
-    break_ins: list[datetime] = field(default_factory=list)
+    break_ins: list[datetime] = field(default_factory=list)  # in order: who forges a log can forge very many
+    _by_name: dict[str, Account] = field(default_factory=dict, repr=False)
 
     def homes(self) -> list[tuple[str, str]]:
         """`(account, home folder)`, also of homes that no account has any more."""
@@ -57,7 +60,20 @@ class Scene:
 
     def account(self, name: str) -> Account | None:
         """The account of that name."""
-        return next((account for account in self.accounts if account.name == name), None)
+        if not self._by_name:
+            self._by_name.update((account.name, account) for account in reversed(self.accounts))
+        return self._by_name.get(name)
+
+    def broken_in(self, when: datetime) -> None:
+        """Remember a break-in."""
+        insort(self.break_ins, when)
+
+    def break_in_before(self, when: datetime) -> datetime | None:
+        """The first break-in within a day before a moment."""
+        if when.year < 2:  # a forged time: there is no day before
+            return None
+        place = bisect_left(self.break_ins, when - WINDOW)
+        return self.break_ins[place] if place < len(self.break_ins) and self.break_ins[place] <= when else None
 
     def finding(self, entry: Entry | None, rule: str, kind: str, severity: str, reason: str, excerpt: str = "", *,
                 path: str | bytes | None = None, digest: bool = False) -> Finding:

@@ -22,27 +22,31 @@ from .dissect_tree import EXT, DissectTree
 from .model import Artifacts, Partition, clean_path
 from .steps import Say, StepError
 from .timeline_dissect import dissect_lines
-from .timeline_line import Line
+from .timeline_line import Line, mode_string
 from .times import iso
 from .tools import ToolError, environment
-from .tree import Tree
+from .tree import Entry, Tree
 
 SLEUTHKIT_TYPES = {"ext2": "ext", "ext3": "ext", "ext4": "ext", "ntfs": "ntfs", "vfat": "fat", "exfat": "exfat",
                    "iso9660": "iso9660", "ufs": "ufs", "hfsplus": "hfs"}
 DISSECT_TYPES = ("xfs", "btrfs")
+TrueTimes = dict[str, tuple[int, int, int]]
 CSV_COLUMNS = ("time", "macb", "size", "mode", "uid", "gid", "inode", "path")
 CHUNK_ROWS = 400_000
+# The Sleuth Kit compares every name of a folder with all others: 200,000 take it minutes, a million hours.
+CROWDED = 100_000
 
 
 def make_timeline(partition: Partition, artifacts: Artifacts, stem: str, work: Path, say: Say) -> dict[str, Any]:
     """Write `.bodyfile` and `.timeline.csv`; the numbers of entries and rows."""
     work.mkdir(parents=True, exist_ok=True)
     entries = 0
+    notes: dict[str, Any] = {}
     with ExitStack() as stack:
         sorter = Sorter(work)
         body = stack.enter_context(artifacts.create(f"{stem}.bodyfile"))
         table = stack.enter_context(artifacts.create(f"{stem}.timeline.csv"))
-        for line in _lines(partition, work):
+        for line in _lines(partition, work, notes):
             entries += 1
             body.write(line.text().encode())
             for moment, macb in line.rows():
@@ -52,12 +56,17 @@ def make_timeline(partition: Partition, artifacts: Artifacts, stem: str, work: P
         if entries == 0:
             raise StepError("empty", f"no entry was read from the {partition.type} file system")
         rows = _write_csv(table, sorter)
-    return {"entries": entries, "rows": rows}
+    return {"entries": entries, "rows": rows, **notes}
 
 
-def _lines(partition: Partition, work: Path) -> Iterable[Line]:
+def _lines(partition: Partition, work: Path, notes: dict[str, Any]) -> Iterable[Line]:
     if partition.type in SLEUTHKIT_TYPES and in_one_piece(partition):
-        return sleuthkit_lines(partition, work)
+        tree = _tree(partition, work)
+        true_times, largest = _look_around(tree) if tree else ({}, 0)
+        if tree and largest > CROWDED:
+            notes["without_deleted"] = 1  # deleted names are in the list of deleted files only
+            return tree_lines(tree)
+        return sleuthkit_lines(partition, true_times)
     if partition.type in DISSECT_TYPES or (partition.logical and partition.type in EXT):
         return dissect_lines(partition)
     raise StepError("not_supported", f"no reader for file system type {partition.type or 'unknown'}")
@@ -76,9 +85,8 @@ def place(partition: Partition) -> list[str]:
     return ["-o", str(offset // 512), device]
 
 
-def sleuthkit_lines(partition: Partition, work: Path) -> Iterator[Line]:
+def sleuthkit_lines(partition: Partition, true_times: TrueTimes) -> Iterator[Line]:
     """What `fls` lists, deleted names and orphans included, with times that it misreads put right."""
-    true_times = _true_times(partition, work)
     for raw in fls(partition, "-r", "-m", "/"):
         line = parse_body_line(raw)
         if line is not None:
@@ -117,27 +125,50 @@ def parse_body_line(raw: bytes) -> Line | None:
                 atime, mtime, ctime, crtime, path)
 
 
-def _true_times(partition: Partition, work: Path) -> dict[str, tuple[int, int, int]]:
-    """Times outside 1970..2038 by inode, from the mounted file system, or as dissect reads them.
+def _tree(partition: Partition, work: Path) -> Tree | None:
+    """The files of an ext file system, by another reader than The Sleuth Kit's."""
+    if not partition.type.startswith("ext"):
+        return None
+    if partition.mounted and partition.mount_point:
+        return Tree(Path(partition.mount_point))
+    return DissectTree(partition, work / "times") if partition.logical else None
+
+
+def _look_around(tree: Tree) -> tuple[TrueTimes, int]:
+    """Times outside 1970..2038 by inode, and how many entries the largest folder has.
 
     The Sleuth Kit reads ext4's seconds as 32 unsigned bits: a file from 1960 lands in 2096, one from 2200 in 2063.
     """
-    found: dict[str, tuple[int, int, int]] = {}
-    if not partition.type.startswith("ext"):
-        return found
-    if partition.mounted and partition.mount_point:
-        tree = Tree(Path(partition.mount_point))
-    elif partition.logical:
-        tree = DissectTree(partition, work / "times")
-    else:
-        return found
+    found: TrueTimes = {}
+    largest = 0
+    for _unused, entries in tree.walk():
+        largest = max(largest, len(entries))
+        for entry in entries:
+            moments = _seconds(entry)
+            if any(not 0 <= moment < 1 << 31 for moment in moments):
+                found[str(entry.info.st_ino)] = moments
+    return found, largest
+
+
+def _seconds(entry: Entry) -> tuple[int, int, int]:
+    info = entry.info
+    return info.st_atime_ns // 10**9, info.st_mtime_ns // 10**9, info.st_ctime_ns // 10**9
+
+
+def tree_lines(tree: Tree) -> Iterator[Line]:
+    """What a tree holds, deleted names left out."""
+    top = tree.lookup("/")
+    yield from [_line(tree, top)] if top else []
     for _unused, entries in tree.walk():
         for entry in entries:
-            info = entry.info
-            seconds = tuple(int(ns // 1_000_000_000) for ns in (info.st_atime_ns, info.st_mtime_ns, info.st_ctime_ns))
-            if any(not 0 <= moment < 1 << 31 for moment in seconds):
-                found[str(info.st_ino)] = (seconds[0], seconds[1], seconds[2])
-    return found
+            yield _line(tree, entry)
+
+
+def _line(tree: Tree, entry: Entry) -> Line:
+    info = entry.info
+    atime, mtime, ctime = _seconds(entry)
+    return Line(clean_path(entry.path), str(info.st_ino), mode_string(info.st_mode), info.st_uid, info.st_gid,
+                info.st_size, atime, mtime, ctime, (tree.birth_ns(entry.path) or 0) // 10**9)
 
 
 Row = tuple[int, str, str, int, str, int, int, str]

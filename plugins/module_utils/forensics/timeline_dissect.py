@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
-from .dissect_tree import EXT, FileSystem
+from .dissect_tree import EXT, FileSystem, lies_elsewhere
 from .model import Partition, clean_path
 from .steps import StepError
 from .timeline_line import Line, mode_string
@@ -115,10 +115,9 @@ def _xfs_line(node: Any, path: bytes) -> Line:
 
 
 def _btrfs(file_system: Any) -> Iterator[Line]:
-    subvolume = file_system.default_subvolume
-    root = subvolume.get("/")
+    root = file_system.fs_tree.root  # the default subvolume may hide all others
     todo: list[tuple[Any, bytes, int]] = [(root, b"", 0)]
-    seen = {(id(subvolume), root.inum)}
+    seen = {(root.subvolume.objectid, root.inum)}
     yield _btrfs_line(root, b"/")
     while todo:
         folder, path, depth = todo.pop()
@@ -130,10 +129,17 @@ def _btrfs(file_system: Any) -> Iterator[Line]:
                 yield _unreadable(full, node)
                 continue
             yield line
-            key = (id(getattr(node, "subvolume", None)), node.inum)
-            if node.is_dir() and key not in seen and depth < MAX_DEPTH:
+            key = (node.subvolume.objectid, node.inum)
+            if node.is_dir() and key not in seen and depth < MAX_DEPTH and not _elsewhere(node):
                 seen.add(key)
                 todo.append((node, full, depth + 1))
+
+
+def _elsewhere(node: Any) -> bool:
+    try:
+        return lies_elsewhere(node)
+    except Exception:  # a broken tree of roots: what is there is listed, wherever it belongs
+        return False
 
 
 def _btrfs_line(node: Any, path: bytes) -> Line:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 READ_LIMIT = 16 << 20
+SUBVOLUME = 256  # inode number of the first folder of every subvolume of btrfs, and of no other folder there
 _MAX_LINKS = 40
 
 
@@ -54,8 +56,13 @@ class Tree:
 
     def __init__(self, root: Path) -> None:
         self.root = os.fsencode(os.path.realpath(root)).rstrip(b"/") or b"/"
-        self.device = os.lstat(self.root).st_dev
+        self.mounts = _mounted_below(self.root)
+        self.left_out: frozenset[bytes] = frozenset()  # folders that `walk` does not enter
         self.unreadable = 0
+
+    def below(self, top: bytes) -> Tree:
+        """A folder of this tree as a tree by itself: absolute links lead to its top."""
+        return Tree(Path(os.fsdecode(self.host_path(top))))
 
     def resolve(self, path: str | bytes, *, follow_last: bool = True) -> bytes | None:
         """The path in the evidence that `path` stands for once links are followed; None where there is nothing."""
@@ -116,11 +123,11 @@ class Tree:
 
     def open(self, path: str | bytes) -> IO[bytes] | None:
         """Open a regular file for reading; None when it is missing, no regular file, or unreadable."""
-        real = self.resolve(path)
-        if real is None:
+        entry = self.lookup(path)
+        if entry is None or not entry.is_file:  # a device is not even opened: some act on that
             return None
         try:
-            handle = os.open(self.host_path(real), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            handle = os.open(self.host_path(entry.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             self.unreadable += 1
             return None
@@ -167,17 +174,32 @@ class Tree:
 
     def walk(self, top: str | bytes = b"/") -> Iterator[tuple[bytes, list[Entry]]]:
         """Every folder with its entries. No link is followed and no other file system is entered."""
-        real = self.resolve(top)
-        todo = [] if real is None else [real]
+        first = self.lookup(top)
+        todo = [] if first is None else [first]
         while todo:
             folder = todo.pop()
-            found = self.entries(folder)
-            yield folder, found
-            todo.extend(entry.path for entry in reversed(found) if entry.is_dir and entry.info.st_dev == self.device)
+            found = self.entries(folder.path)
+            yield folder.path, found
+            todo.extend(entry for entry in reversed(found) if self._enters(folder, entry))
+
+    def _enters(self, folder: Entry, entry: Entry) -> bool:
+        """Whether `walk` goes on there. A subvolume of btrfs shows another device number, like a mount."""
+        same = entry.info.st_dev == folder.info.st_dev or entry.info.st_ino == SUBVOLUME
+        return entry.is_dir and same and entry.path not in self.mounts and entry.path not in self.left_out
 
     def birth_ns(self, path: bytes) -> int | None:
         """When a file was created, in nanoseconds, where the file system keeps it."""
         return _birth_ns(self.host_path(path))
+
+
+def _mounted_below(root: bytes) -> frozenset[bytes]:
+    """Where something is mounted in a tree, as paths within it."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return frozenset()
+    points = (re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), line.split(b" ")[4]) for line in lines)
+    return frozenset(point[len(root):] for point in points if point.startswith(root + b"/"))
 
 
 class _StatxTime(ctypes.Structure):

@@ -55,7 +55,8 @@ def test_p20_disk_and_every_partition_are_write_protected(run: dict[str, Any]) -
 
 @pytest.mark.parametrize(("name", "fs_type", "options", "dirty"), [
     ("p2", "ext4", "ro,noload", True), ("p3", "xfs", "ro,norecovery,nouuid", True), ("p4", "ext2", "ro", False),
-    ("p5", "ext3", "ro,noload", False), ("p6", "btrfs", "ro,rescue=nologreplay", True), ("p7", "ntfs", "ro", True),
+    ("p5", "ext3", "ro,noload", False), ("p6", "btrfs", "ro,rescue=nologreplay,subvolid=5", True),
+    ("p7", "ntfs", "ro", True),
 ])
 def test_p20_mounted_with_the_options_of_its_file_system(
         run: dict[str, Any], name: str, fs_type: str, options: str, dirty: bool) -> None:

@@ -20,6 +20,7 @@ import pytest
 from ansible_collections.dfir.aws.plugins.module_utils.forensics import deleted, timeline, xfs_deleted
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Partition
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.steps import StepError
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.tree import Tree
 
 IMAGE = Path(__file__).resolve().parents[3] / "roles/toolbox/files/image"
 needs_tools = pytest.mark.skipif(not all(map(shutil.which, ("fls", "mke2fs", "debugfs"))),
@@ -82,7 +83,8 @@ def test_times_that_the_sleuth_kit_misreads_are_known(tmp_path: Path) -> None:
     for name, moment in (("old", -300_000_000), ("far", 7_258_118_400), ("usual", 1_700_000_000)):
         (tmp_path / name).write_text(name)
         os.utime(tmp_path / name, (moment, moment))
-    found = timeline._true_times(partition("/dev/null", "ext4", tmp_path), tmp_path)
+    found, largest = timeline._look_around(Tree(tmp_path))
+    assert largest == 3
     assert {values[1] for values in found.values()} == {-300_000_000, 7_258_118_400}
 
 
@@ -112,7 +114,7 @@ def test_p24_timeline_of_xfs_by_dissect(tmp_path: Path) -> None:
                    capture_output=True)
     image = tmp_path / "sample.xfs"
     image.write_bytes(gzip.decompress((tmp_path / "samples/sample.xfs.gz").read_bytes()))
-    lines = {line.path: line for line in timeline._lines(partition(image, "xfs"), tmp_path)}
+    lines = {line.path: line for line in timeline._lines(partition(image, "xfs"), tmp_path, {})}
     assert set(lines) == {"/", "/etc", "/etc/known.txt"}
     known = lines["/etc/known.txt"]
     assert known.mode == "r/rrw-r--r--" and known.size == (IMAGE / "samples/known.txt").stat().st_size
@@ -129,7 +131,7 @@ def test_timeline_of_btrfs_by_dissect(tmp_path: Path) -> None:
     with image.open("wb") as stream:
         stream.truncate(128 << 20)
     subprocess.run(["mkfs.btrfs", "-q", "-r", tmp_path / "tree", image], check=True, capture_output=True)
-    lines = {line.path: line for line in timeline._lines(partition(image, "btrfs"), tmp_path)}
+    lines = {line.path: line for line in timeline._lines(partition(image, "btrfs"), tmp_path, {})}
     assert lines["/etc/file"].size == 5 and lines["/etc"].mode.startswith("d/d")
 
 

@@ -176,7 +176,7 @@ def test_p24_uuid_of_evidence_is_hexadecimal_or_absent() -> None:
 
 @pytest.mark.parametrize(("fs_type", "options"), [
     ("ext2", "ro"), ("ext3", "ro,noload"), ("ext4", "ro,noload"), ("xfs", "ro,norecovery,nouuid"),
-    ("btrfs", "ro,rescue=nologreplay"), ("ntfs", "ro"), ("vfat", "ro")])
+    ("btrfs", "ro,rescue=nologreplay,subvolid=5"), ("ntfs", "ro"), ("vfat", "ro")])
 def test_p16_p20_options(fs_type: str, options: str) -> None:
     assert mount_options(fs_type) == options + ",nosuid,nodev,noexec"
 
