@@ -5,11 +5,14 @@ PY := .venv/bin/python
 # The lab boots hosts, so it needs root; everything else runs as the caller.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DFIR_LAB_STATE,DFIR_LAB_PORT,DFIR_LAB_CACHE,DFIR_TEST_LAB_STATE,DFIR_TEST_LAB_PORT,PYTHONDONTWRITEBYTECODE)
 export PYTHONDONTWRITEBYTECODE := 1
+# Chooses cells of the fault matrix for `make test`, and what `make soak` does.
+SEED := 1
+ROUNDS := 6
 
 # Imaging without hosts of its own: its actions, playbooks and formats, on real processes.
 IMAGING := tests/integration/ebs tests/integration/test_image_snapshot.py
 
-.PHONY: help setup demo test test-imaging test-more fault-matrix unit lint sanity core216 bench lab-up lab-down lab-status clean
+.PHONY: help setup demo test test-imaging test-more fault-matrix soak unit lint sanity core216 bench lab-up lab-down lab-status clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -23,14 +26,14 @@ demo: lab-up ## run the main job on the embedded lab, from the request to the re
 
 test: setup ## run the tests: plugins, lab, and the scenarios on real hosts
 	@$(AS_ROOT) $(PY) -m pytest -n 3 --dist worksteal tests/unit
-	@$(AS_ROOT) $(PY) -m pytest -m "not more" $(addprefix --ignore ,$(IMAGING)) \
+	@$(AS_ROOT) $(PY) -m pytest -m "not more" --sample 6 --seed $(SEED) $(addprefix --ignore ,$(IMAGING)) \
 	  --ignore tests/integration/imaging --ignore tests/integration/toolbox tests/integration tests/scenarios
 
 test-imaging: setup ## block-level imaging: what is done with processes, signals and real tools
 	@$(AS_ROOT) $(PY) -m pytest $(IMAGING)
 
 test-more: setup ## what takes longer still: sessions prolonged, several snapshots, a retraction, imaging hosts, building the tools
-	@$(AS_ROOT) $(PY) -m pytest -m more tests/integration/flow tests/scenarios
+	@$(AS_ROOT) $(PY) -m pytest -m "more or host" tests/integration/flow tests/scenarios
 	@$(AS_ROOT) $(PY) -m pytest tests/integration/imaging tests/integration/toolbox
 
 unit: setup ## run the unit tests alone (no root, less than a minute)
@@ -51,6 +54,10 @@ core216: setup ## hold the collection against ansible-core 2.16, the oldest that
 
 fault-matrix: setup ## make every step of a request fail in every way, and write docs/failure-matrix.md
 	@$(AS_ROOT) $(PY) -m pytest --matrix docs/failure-matrix.md tests/integration/flow
+
+soak: setup ## kill controllers and hosts at random moments (SEED=n, ROUNDS=n), and look what is left
+	@$(AS_ROOT) $(PY) -m pytest --seed $(SEED) --rounds $(ROUNDS) tests/integration/flow/test_flow_soak.py \
+	  tests/integration/flow/test_nothing_left.py
 
 bench: setup ## measure speed as ratios, side by side
 	@$(PY) -m pytest -q -s tests/bench

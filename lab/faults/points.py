@@ -21,12 +21,12 @@
 | ec2.boot_dies | the host ends while it boots | region instance instance_type | seconds (0) |
 | host.ssh_blocked | port 22 of a host is unreachable | region instance instance_type | |
 | host.foreign_keys | the console shows other SSH keys than the host has | region instance instance_type | |
-| s3.put_refused | PutObject, UploadPart and the like: 403 | region bucket key method | status, code |
-| s3.slow | a request to S3 waits before it is served | region bucket key method | seconds (5) |
+| s3.put_refused | PutObject, UploadPart and the like: 403 | region bucket key method caller | status, code |
+| s3.slow | a request to S3 waits before it is served | region bucket key method caller | seconds (5) |
 | smtp.refuse | the mail server refuses a connection, from `stage` on | peer | stage (rcpt), code (550), text |
-| aws.throttle | any API call: the throttling error of its service | service region action method path | |
+| aws.throttle | any API call: the throttling error of its service | service region action method path caller | |
 
-*copy*: region snapshot source_region source_snapshot.
+*copy*: region snapshot source_region source_snapshot. A *caller* is named by the id of an access key.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Point:
 
 _EBS = ("action", "region", "snapshot", "block")
 _COPY = ("region", "snapshot", "source_region", "source_snapshot")
-_S3 = ("region", "bucket", "key", "method")
+_S3 = ("region", "bucket", "key", "method", "caller")
 
 POINTS: Mapping[str, Point] = {
     "ebs.throttle_account": Point("400 ThrottlingException: the quota of the account", _EBS),
@@ -79,6 +79,7 @@ POINTS: Mapping[str, Point] = {
         "the mail server refuses a connection, from its stage on", ("peer",), {"stage": str, "code": int, "text": str}
     ),
     "aws.throttle": Point(
-        "any API call: the throttling error of its service", ("service", "region", "action", "method", "path")
+        "any API call: the throttling error of its service",
+        ("service", "region", "action", "method", "path", "caller"),
     ),
 }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -19,19 +18,16 @@ from tests.integration.flow.matrix import Matrix
 AT_ONCE = 4
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--matrix", type=Path, help="write the fault matrix to this page")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     if path := config.getoption("--matrix", None):
         config.pluginmanager.register(Matrix(path))
 
 
 @pytest.fixture(scope="session")
-def site(lab: LabConfig, tmp_path_factory: pytest.TempPathFactory) -> Site:
+def site(lab: LabConfig, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Site:
     """Where the tests work."""
-    return Site(lab, tmp_path_factory.mktemp("flow"))
+    return Site(lab, tmp_path_factory.mktemp("flow"), seed=pytestconfig.getoption("--seed"),
+                rounds=pytestconfig.getoption("--rounds"))
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,9 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ def until(ready: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any
 class Play:
     """One run of ansible-playbook, to be read while it goes on, and to be killed."""
 
-    def __init__(self, variables: Mapping[str, Any], folder: Path, overlay: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, variables: Mapping[str, Any], folder: Path, overlay: Mapping[str, Any] | None = None,
+                 silence: float = SILENCE) -> None:
         name = uuid.uuid4().hex[:8]
         request = folder / f"{name}.json"
         request.write_text(json.dumps(variables))
@@ -79,6 +81,7 @@ class Play:
                                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                          start_new_session=True)
         self._lines: list[str] = []
+        self._silence = silence
         self._log = folder / f"{name}-{variables['incident']}.log"  # stays when a test fails: what came when
         self._spoke = time.monotonic()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -108,9 +111,9 @@ class Play:
     def wait(self, ready: Callable[[], Any]) -> None:
         """Wait until something holds or the run ends, for as long as it goes on and speaks."""
         while self.code is None and not ready():
-            if time.monotonic() - self._spoke > SILENCE:
+            if time.monotonic() - self._spoke > self._silence:
                 self.kill()
-                raise AssertionError(f"the run said nothing for {SILENCE:.0f} s:\n{self.text[-3000:]}")
+                raise AssertionError(f"the run said nothing for {self._silence:.0f} s:\n{self.text[-3000:]}")
             time.sleep(0.1)
 
     def until(self, words: str) -> None:
@@ -126,12 +129,14 @@ class Play:
         self._reader.join(5)
         return self
 
-    def pause(self) -> None:
-        """No further task is begun until `resume`; what a task does on a host goes on."""
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No further task is begun meanwhile; what a task does on a host goes on."""
         os.killpg(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        os.killpg(self.pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            os.killpg(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """As the platform cancels a job, and as a machine dies: kill -9, whoever belongs to it."""
@@ -172,9 +177,9 @@ class Request:
     def incident(self) -> str:
         return str(self.fields["incident"])
 
-    def start(self, **changes: Any) -> Play:
+    def start(self, *, silence: float = SILENCE, **changes: Any) -> Play:
         """Send it in, as a user at a shell."""
-        return Play(self.fields | changes, self.folder, self.overlay)
+        return Play(self.fields | changes, self.folder, self.overlay, silence)
 
     def run(self, **changes: Any) -> Play:
         return self.start(**changes).end()

@@ -25,6 +25,7 @@ def artifacts(request: Request) -> set[str]:
 
 
 @pytest.mark.cell("results", "the request is closed by hand")
+@pytest.mark.host
 @together(minutes=3)
 def test_a_host_at_work_takes_its_results_along(site: Site) -> None:
     request = site.request(aws_snapshot_id=site.source())
@@ -47,6 +48,7 @@ def test_a_host_at_work_takes_its_results_along(site: Site) -> None:
 
 
 @pytest.mark.cell("results", "it is closed by hand and nobody reaches the host")
+@pytest.mark.host
 @together(minutes=3)
 def test_a_host_that_nobody_reaches_is_terminated_and_what_is_missing_is_said(site: Site) -> None:
     request = site.request(aws_snapshot_id=site.source())

@@ -9,22 +9,15 @@ run beside each other.
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
-import yaml
 
-from lab.aws.account import CONTROLLER
-from lab.config import ACCOUNT, LabConfig
-from tests.integration.flow.flow_kit import AWAY, Site, check_alert, client, flat, remove, together
+from tests.integration.flow.controllers import controller
+from tests.integration.flow.flow_kit import AWAY, Site, check_alert, flat, remove, together
 from tests.kit import CHECKOUT
 
-SETTINGS = yaml.safe_load((CHECKOUT / "inventories/lab/group_vars/all.yml").read_text())
 AROUND = {"role", "role-policy", "instance-profile", "role-in-profile", "security-group"}
 HOST = AROUND | {"instance", "volume"}
 
@@ -60,37 +53,12 @@ TABLE = [
 ]
 
 
-@contextmanager
-def caller(lab: LabConfig, action: str) -> Iterator[dict[str, Any]]:
-    """An inventory whose controller may do everything that the lab's may, but for one action."""
-    iam, name = client(lab, "iam"), f"dfir-controller-{uuid.uuid4().hex[:8]}"
-    iam.create_user(UserName=name)
-    policies = {policy: iam.get_user_policy(UserName=CONTROLLER[0], PolicyName=policy)["PolicyDocument"]
-                for policy in iam.list_user_policies(UserName=CONTROLLER[0])["PolicyNames"]}
-    policies["denied"] = {"Version": "2012-10-17",
-                          "Statement": [{"Effect": "Deny", "Action": action, "Resource": "*"}]}
-    for policy, document in policies.items():
-        iam.put_user_policy(UserName=name, PolicyName=policy, PolicyDocument=json.dumps(document))
-    key = iam.create_access_key(UserName=name)["AccessKey"]
-    callers = [f"arn:aws:iam::{ACCOUNT}:user/{name}"]
-    analysts = [{**entry, "callers": callers} for entry in SETTINGS["dfir_aws_analysts"]]
-    keys = {**SETTINGS["dfir_aws_module_defaults"], "access_key": key["AccessKeyId"],
-            "secret_key": key["SecretAccessKey"]}
-    try:
-        yield {"all": {"hosts": {"localhost": {"dfir_aws_module_defaults": keys, "dfir_aws_analysts": analysts}}}}
-    finally:
-        iam.delete_access_key(UserName=name, AccessKeyId=key["AccessKeyId"])
-        for policy in policies:
-            iam.delete_user_policy(UserName=name, PolicyName=policy)
-        iam.delete_user(UserName=name)
-
-
 def refused(denied: Denied) -> Callable[[Site], None]:
     """The test of one action."""
 
     def test(site: Site) -> None:
-        with caller(site.lab, denied.action) as inventory:
-            request = site.request(aws_snapshot_id=site.source(), aws_snapshot_region=AWAY, overlay=inventory)
+        with controller(site.lab, denied.action) as caller:
+            request = site.request(aws_snapshot_id=site.source(), aws_snapshot_region=AWAY, overlay=caller.inventory)
             play = request.run()
             things = check_alert(request, play, denied.step)
             assert denied.action in play.sentence and "not authorized" in play.sentence, play.sentence
@@ -108,7 +76,9 @@ def test_every_right_that_a_request_uses_is_one_that_the_policy_gives() -> None:
 
 for _denied in TABLE:
     _name = f"test_{_denied.action.replace(':', '_').lower()}_is_denied"
-    _marks = [pytest.mark.cell(_denied.step, f"AWS refuses {_denied.action}"), pytest.mark.more]
+    _marks = [pytest.mark.cell(_denied.step, f"AWS refuses {_denied.action}")]
+    if "instance" in _denied.leaves:
+        _marks.append(pytest.mark.host)
     _test = together(minutes=1)(refused(_denied))
     for _mark in _marks:
         _test = _mark(_test)

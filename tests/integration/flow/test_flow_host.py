@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import sys
@@ -34,7 +35,9 @@ from tests.integration.flow.flow_kit import (
     remove,
     together,
 )
+from tests.integration.flow.host_kit import as_root, host
 from tests.kit import run
+from tests.secret_words import shown
 
 # Read where malware would read it: on the host, from the metadata service.
 ASK_METADATA = """
@@ -78,6 +81,8 @@ def test_killed_runs_are_taken_up_and_nothing_is_made_twice(site: Site) -> None:
     every_thing_is_tagged(request)
     every_disk_is_encrypted_and_of_today(request, origin)
     its_credentials_write_once_below_its_prefix_and_no_more(request)
+    nobody_but_controller_and_analyst_gets_in(request)
+    no_secret_is_on_the_host(request)
     a_connection_that_breaks_is_told_by_settle(request)
 
 
@@ -150,6 +155,7 @@ def its_credentials_write_once_below_its_prefix_and_no_more(request: Request) ->
     own, theirs = f"{prefix}note.txt", f"INC-OTHERS/{prefix.split('/', 1)[1]}note.txt"
     once = {"Bucket": BUCKET, "IfNoneMatch": "*"}
 
+    foreign = request.record["request"]["record_key"]
     s3.put_object(**once, Key=own, Body=b"first")
     refused(lambda: s3.put_object(**once, Key=own, Body=b"second"), "PreconditionFailed")
     refused(lambda: s3.put_object(Bucket=BUCKET, Key=own, Body=b"second"), "AccessDenied")
@@ -175,6 +181,8 @@ def its_credentials_write_once_below_its_prefix_and_no_more(request: Request) ->
         lambda: s3.delete_object(Bucket=BUCKET, Key=own),
         lambda: s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": own}]})["Errors"][0]["none"],
         lambda: s3.copy_object(**once, Key=f"{prefix}copy.txt", CopySource={"Bucket": BUCKET, "Key": own}),
+        # Another case's, and what is nobody's case: CopyObject needs the right to read its source.
+        lambda: s3.copy_object(**once, Key=f"{prefix}copy.txt", CopySource={"Bucket": BUCKET, "Key": foreign}),
         lambda: s3.put_object_tagging(Bucket=BUCKET, Key=own, Tagging={"TagSet": []}),
         lambda: s3.get_bucket_policy(Bucket=BUCKET),
         lambda: s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Suspended"}),
@@ -190,6 +198,33 @@ def its_credentials_write_once_below_its_prefix_and_no_more(request: Request) ->
     assert "DeleteMarkers" not in versions
     assert sorted(item["Key"] for item in versions["Versions"]) == sorted([own, parts["Key"]])
     assert admin.get_object(Bucket=BUCKET, Key=own)["Body"].read() == b"first"
+
+
+def nobody_but_controller_and_analyst_gets_in(request: Request) -> None:
+    """Port 22 for two addresses, and a key: the analyst's user has no password, and neither has anybody else."""
+    [group] = host(request)["SecurityGroups"]
+    [rule] = client(request.lab, "ec2").describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"][0][
+        "IpPermissions"]
+    assert (rule["IpProtocol"], rule["FromPort"], rule["ToPort"], rule["UserIdGroupPairs"]) == ("tcp", 22, 22, [])
+    assert {item["CidrIp"] for item in rule["IpRanges"]} == {"198.51.100.10/32", "198.51.100.20/32"}
+    assert "0.0.0.0/0" not in json.dumps(rule) and rule.get("Ipv6Ranges", []) == []
+    shadow = dict(line.split(":")[:2] for line in as_root(request, "cat /etc/shadow").splitlines())
+    assert "analyst" in shadow and {name for name, hashed in shadow.items() if hashed[:1] not in ("!", "*")} == set()
+    assert "passwordauthentication no" in as_root(request, "sshd -T 2>/dev/null | tr A-Z a-z")
+
+
+def no_secret_is_on_the_host(request: Request) -> None:
+    """Nothing of the controller's in processes, user data, tags or logs, and no credential at all in user data."""
+    ec2, instance = client(request.lab, "ec2"), host(request)
+    user_data = base64.b64decode(ec2.describe_instance_attribute(
+        InstanceId=instance["InstanceId"], Attribute="userData")["UserData"]["Value"]).decode()
+    assert user_data.startswith("#cloud-config") and "PRIVATE KEY" not in user_data and "AKIA" not in user_data
+    exists = request.exists()
+    tags = [dict(thing.tags) for thing in audit.account(request.lab) if (thing.kind, thing.id) in exists]
+    seen = as_root(request, "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'; "
+                            "cat /var/lib/cloud/instance/user-data.txt; journalctl --no-pager")
+    assert "dfir" in seen
+    assert shown(request.lab, user_data + json.dumps(tags) + seen + json.dumps(request.record)) == []
 
 
 def a_connection_that_breaks_is_told_by_settle(request: Request) -> None:
@@ -210,6 +245,7 @@ def a_connection_that_breaks_is_told_by_settle(request: Request) -> None:
 
 @pytest.mark.cell("analysis_host", "the first zone has no capacity")
 @pytest.mark.cell("connection", "port 22 is unreachable")
+@pytest.mark.host
 @together(minutes=1)
 def test_p18_a_host_goes_to_a_zone_with_capacity_and_its_evidence_with_it_and_one_that_cannot_be_reached_is_told(
         site: Site) -> None:
@@ -236,6 +272,7 @@ def test_p18_a_host_goes_to_a_zone_with_capacity_and_its_evidence_with_it_and_on
 
 
 @pytest.mark.cell("connection", "the host has another SSH key than its console shows")
+@pytest.mark.host
 @together(minutes=1)
 def test_a_host_with_another_ssh_key_than_on_its_console_is_not_logged_in_to(site: Site) -> None:
     origin = site.source()
@@ -250,6 +287,7 @@ def test_a_host_with_another_ssh_key_than_on_its_console_is_not_logged_in_to(sit
 
 
 @pytest.mark.cell("analysis_host", "the instance dies while it boots")
+@pytest.mark.host
 @together(minutes=1)
 def test_a_host_that_dies_while_it_boots(site: Site) -> None:
     origin = site.source()
@@ -265,6 +303,7 @@ def test_a_host_that_dies_while_it_boots(site: Site) -> None:
 
 
 @pytest.mark.cell("toolbox", "the image of tools is missing")
+@pytest.mark.host
 @together(minutes=2)
 def test_a_host_without_tools_is_of_no_use_and_ends(site: Site) -> None:
     """The third of three failures: the alert is raised, the host is ended, and nothing of it is left to remove."""

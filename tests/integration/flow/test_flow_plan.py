@@ -16,7 +16,7 @@ def stopped(site: Site, *words: str, settings: dict[str, Any] | None = None, **f
     """A request that goes no further than its plan."""
     origin = site.source()
     request = site.request(aws_snapshot_id=origin, aws_snapshot_region=AWAY,
-                           overlay={"all": {"vars": settings}} if settings else None, **fields)
+                           overlay={"all": {"hosts": {"localhost": settings}}} if settings else None, **fields)
     assert check_alert(request, request.run(), "plan", *words) == []
     assert copies(site.lab, origin) == []
 

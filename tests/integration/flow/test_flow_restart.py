@@ -6,25 +6,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import datetime, timezone
-from typing import Any
 
 import pytest
 
-from tests.integration.flow.flow_kit import (
-    BUCKET,
-    HOME,
-    Request,
-    Site,
-    arm,
-    client,
-    deny_ssh,
-    instances,
-    together,
-    until,
-)
-from tests.kit import run
+from tests.integration.flow.flow_kit import HOME, Request, Site, arm, client, deny_ssh, together, until
+from tests.integration.flow.host_kit import artifacts, ask_host, host, on_host
 
 EVIDENCE = {"aws_snapshot_id": "snap-0f6be19a124aa193d", "aws_snapshot_region": HOME}
 UNITS = ("dfir-scratch.service", "dfir-evidence.service", "dfir-analysis.service", "dfir-watchdog.service",
@@ -35,20 +22,6 @@ PROTECTION = "sudo sh -c 'blockdev --getro /dev/disk/by-id/*_$(basename /evidenc
 LOCKED_UP = ("dfir-shell sh -c 'tail -n +3 /proc/net/dev | cut -d: -f1; files=\"/x /etc/x /evidence/*/p1/x\"; "
              "touch $files 2>/dev/null; ls $files 2>/dev/null; env | grep ^AWS_; true'")
 BOOT = "cat /proc/sys/kernel/random/boot_id"
-
-
-def ask_host(request: Request, command: str) -> tuple[int, str]:
-    """What a command of the analyst's says on the host, over a login with what the ready mail says."""
-    done = run(sys.executable, "-m", "lab.analyst", request.incident, "--", command)
-    return done.returncode, "".join(line for line in done.stdout.splitlines(keepends=True)
-                                    if not line.startswith("Warning: Permanently added"))
-
-
-def on_host(request: Request, command: str) -> str:
-    """The same for a command that must succeed."""
-    code, text = ask_host(request, command)
-    assert code == 0, (command, text)
-    return text
 
 
 def restart(request: Request) -> None:
@@ -63,21 +36,9 @@ def restart(request: Request) -> None:
     until(is_back, "the restart")
 
 
-def host(request: Request) -> dict[str, Any]:
-    """The request's one and only instance."""
-    [found] = instances(request.lab, request.id)
-    return found
-
-
-def artifacts(request: Request) -> dict[str, bytes]:
-    """What lies below the request's prefix, by the rest of its key."""
-    s3, prefix = client(request.lab, "s3"), request.record["request"]["artifact_prefix"]
-    keys = [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])]
-    return {key.removeprefix(prefix): s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
-
-
 @pytest.mark.cell("forensics", "the host restarts in a session")
 @pytest.mark.cell("results", "controller, watchdog and uploads are killed")
+@pytest.mark.host
 @together(minutes=7)
 def test_p26_a_session_survives_a_restart_and_the_dead_mans_switch_alone_ends_it(site: Site) -> None:
     """Nobody but the host itself: the run that made it is dead, and so are the watchdog and the uploads."""
@@ -122,6 +83,7 @@ def test_p26_a_session_survives_a_restart_and_the_dead_mans_switch_alone_ends_it
 
 @pytest.mark.cell("forensics", "the host restarts during the analysis")
 @pytest.mark.cell("results", "S3 refuses uploads for a while")
+@pytest.mark.host
 @together(minutes=3)
 def test_an_analysis_that_a_restart_cuts_off_is_reported_as_incomplete(site: Site) -> None:
     request = site.request(**EVIDENCE, forensics_mode="automatic", time_limit_hours=1, wait_for_results=True)

@@ -22,6 +22,7 @@ BREAK = f"sudo sh -c 'for file in {SAMPLE}; do echo > $file; done'"
 
 @pytest.mark.cell("results", "a tool breaks during the work")
 @pytest.mark.cell("results", "SSH drops while the analysis runs")
+@pytest.mark.host
 @together(minutes=7)
 def test_a_tool_that_breaks_during_the_work_takes_its_results_back(site: Site) -> None:
     request = site.request(aws_snapshot_id=snapshot_id(EVIDENCE[HOME]), aws_snapshot_region=HOME,

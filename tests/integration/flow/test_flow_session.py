@@ -18,7 +18,8 @@ import pytest
 import pyzipper
 
 from tests.integration.flow.flow_kit import BUCKET, Request, Site, client, flat, together, until
-from tests.integration.flow.test_flow_restart import EVIDENCE, artifacts, ask_host, host, on_host
+from tests.integration.flow.host_kit import artifacts, ask_host, host, on_host
+from tests.integration.flow.test_flow_restart import EVIDENCE
 from tests.kit import run
 
 OFFER = "/var/lib/dfir/artifacts.json"
@@ -59,6 +60,7 @@ def renew(request: Request) -> CompletedProcess[str]:
 
 
 @pytest.mark.cell("forensics", "the disk of the host is full")
+@pytest.mark.host
 @together(minutes=5)
 def test_an_analyst_gets_the_cases_artifacts_and_a_full_disk_costs_no_work(site: Site) -> None:
     request = site.request(**EVIDENCE, time_limit_hours=1, max_hours=2, wait_for_results=True,

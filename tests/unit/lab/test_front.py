@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 from ebs_kit import aws_client, listen
 
 from lab.contracts import Refused
@@ -284,6 +285,11 @@ def test_refusals_speak_the_dialect_of_the_service(front: Front, address: tuple[
     with pytest.raises(ClientError):
         aws_client("ec2", address).describe_volumes()
     assert faults.list() == []
+    for caller, error in (("AKIASOMEBODYELSE", ResponseParserError), ("AKIA", ClientError)):
+        faults.arm("aws.throttle", match={"caller": caller})
+        with pytest.raises(error):  # nobody here knows EC2
+            aws_client("ec2", address).describe_volumes()
+        assert len(faults.list()) == 1
 
 
 def test_close_ends_listeners_and_idle_connections(others: set[threading.Thread], front: Front,

@@ -1,0 +1,51 @@
+# Copyright (c) 2026 The dfir.aws authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What tests of the flow do on a request's host: as its analyst, and as the root that an attacker may have become."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tests.integration.flow.flow_kit import BUCKET, Request, client, instances
+from tests.kit import CHECKOUT, run
+
+
+def host(request: Request) -> dict[str, Any]:
+    """The request's one and only instance."""
+    [found] = instances(request.lab, request.id)
+    return found
+
+
+def artifacts(request: Request) -> dict[str, bytes]:
+    """What lies below the request's prefix, by the rest of its key."""
+    s3, prefix = client(request.lab, "s3"), request.record["request"]["artifact_prefix"]
+    keys = [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])]
+    return {key.removeprefix(prefix): s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+
+
+def ask_host(request: Request, command: str) -> tuple[int, str]:
+    """What a command of the analyst's says on the host, over a login with what the ready mail says."""
+    done = run(sys.executable, "-m", "lab.analyst", request.incident, "--", command)
+    return done.returncode, "".join(line for line in done.stdout.splitlines(keepends=True)
+                                    if not line.startswith("Warning: Permanently added"))
+
+
+def on_host(request: Request, command: str) -> str:
+    """The same for a command that must succeed."""
+    code, text = ask_host(request, command)
+    assert code == 0, (command, text)
+    return text
+
+
+def as_root(request: Request, script: str) -> str:
+    """What a script says that root runs on the host, also before its analyst is let in; it must succeed."""
+    lab = request.lab
+    relay = f"{sys.executable} -I {CHECKOUT}/lab/network/relay_client.py {lab.relay('controller')} %h %p"
+    options = ("IdentitiesOnly=yes", "BatchMode=yes", "LogLevel=ERROR", "StrictHostKeyChecking=no",
+               "UserKnownHostsFile=/dev/null", f"ProxyCommand={relay}")
+    done = run("ssh", "-i", str(lab.keys / "controller"), *(word for option in options for word in ("-o", option)),
+               f"dfir@{host(request)['PrivateIpAddress']}", "sudo sh -s <<'EOF'\n" + script + "\nEOF")
+    assert done.returncode == 0, (script, done.stdout)
+    return done.stdout
