@@ -11,8 +11,10 @@ ROUNDS := 6
 
 # Imaging without hosts of its own: its actions, playbooks and formats, on real processes.
 IMAGING := tests/integration/ebs tests/integration/test_image_snapshot.py
+# Evidence without a lab: disks and file systems of every kind, on real devices.
+EVIDENCE := tests/integration/evidence
 
-.PHONY: help setup demo test test-imaging test-more fault-matrix soak unit lint sanity core216 bench lab-up lab-down lab-status clean
+.PHONY: help setup demo test test-imaging test-evidence test-more fault-matrix soak unit lint sanity core216 bench lab-up lab-down lab-status clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -26,11 +28,14 @@ demo: lab-up ## run the main job on the embedded lab, from the request to the re
 
 test: setup ## run the tests: plugins, lab, and the scenarios on real hosts
 	@$(AS_ROOT) $(PY) -m pytest -n 3 --dist worksteal tests/unit
-	@$(AS_ROOT) $(PY) -m pytest -m "not more" --sample 6 --seed $(SEED) $(addprefix --ignore ,$(IMAGING)) \
+	@$(AS_ROOT) $(PY) -m pytest -m "not more" --sample 6 --seed $(SEED) $(addprefix --ignore ,$(IMAGING) $(EVIDENCE)) \
 	  --ignore tests/integration/imaging --ignore tests/integration/toolbox tests/integration tests/scenarios
 
 test-imaging: setup ## block-level imaging: what is done with processes, signals and real tools
 	@$(AS_ROOT) $(PY) -m pytest $(IMAGING)
+
+test-evidence: setup ## evidence that misbehaves and evidence that is hostile: real disks, real file systems
+	@$(AS_ROOT) $(PY) -m pytest $(EVIDENCE)
 
 test-more: setup ## what takes longer still: sessions prolonged, several snapshots, a retraction, imaging hosts, building the tools
 	@$(AS_ROOT) $(PY) -m pytest -m "more or host" tests/integration/flow tests/scenarios
