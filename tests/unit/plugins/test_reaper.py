@@ -55,7 +55,7 @@ def run(kit: Kit) -> Run:
         said = io.StringIO()
         given = {"region": region, "_ansible_check_mode": check, **arguments}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module.AnsibleAWSModule, "client", lambda _self, name, region=region: client(name, region))
+            patch.setattr(module.AwsModule, "client", lambda _self, name, region=region: client(name, region))
             with redirect_stdout(said), patch_module_args(given), pytest.raises(SystemExit):
                 module.main()
         return dict(json.loads(said.getvalue()))
