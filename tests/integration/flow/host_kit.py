@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tests.integration.flow.flow_kit import BUCKET, Request, client, instances
+from tests.integration.flow.flow_kit import BUCKET, Request, client, instances, until
 from tests.kit import CHECKOUT, run
 
 
@@ -49,3 +49,17 @@ def as_root(request: Request, script: str) -> str:
                f"dfir@{host(request)['PrivateIpAddress']}", "sudo sh -s <<'EOF'\n" + script + "\nEOF")
     assert done.returncode == 0, (script, done.stdout)
     return done.stdout
+
+
+def end_session(request: Request) -> None:
+    """End the analyst's session; returns when the host has gone."""
+    on_host(request, "dfir-end")
+    until(lambda: host(request)["State"]["Name"] == "terminated", "the end of the host")
+
+
+def ended(request: Request) -> None:
+    """End the session, and have the same request bring itself to its end: nothing of it is left."""
+    end_session(request)
+    last = request.run()
+    assert last.code == 0, last.text[-3000:]
+    assert request.exists() == set() and request.record["outcome"] == "ended"

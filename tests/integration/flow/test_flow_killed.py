@@ -14,7 +14,7 @@ from collections import Counter
 import pytest
 
 from tests.integration.flow.flow_kit import AWAY, HOME, Request, Site, arm, copies, instances, together, until
-from tests.integration.flow.host_kit import ask_host, host
+from tests.integration.flow.host_kit import end_session, ended, host
 from tests.integration.flow.test_flow_host import EACH_ONCE
 from tests.kit import run
 
@@ -72,7 +72,7 @@ def test_a_controller_that_is_killed_while_it_prepares_a_host(site: Site) -> Non
     ready(request)
     assert len(copies(site.lab, origin)) == 1
     assert [mail.subject.split()[1] for mail in request.mails] == ["ready:"]
-    end(request)
+    ended(request)
 
 
 @pytest.mark.cell("connection", "the controller is killed")
@@ -91,9 +91,7 @@ def test_a_controller_that_is_killed_while_its_host_works(site: Site) -> None:
     ready(request)
     # A crash in between may repeat a mail, and never loses one.
     assert {mail.subject.split()[1] for mail in request.mails} == {"ready:"}
-    code, said = ask_host(request, "dfir-end")
-    assert code == 0, said
-    until(lambda: host(request)["State"]["Name"] == "terminated", "the end of the host")
+    end_session(request)
     play = request.start()
     play.until("Remove | Delete the security group")
     play.kill()
@@ -124,13 +122,3 @@ def test_a_volume_that_nobody_attached_outlives_its_host_and_is_the_reapers(site
     again = request.run()
     assert again.code not in (0, None) and "raise 'attempt'" in again.sentence
     assert request.exists() == set() and request.record["outcome"] == "incomplete"
-
-
-def end(request: Request) -> None:
-    """End the session, and have the request brought to its end."""
-    code, said = ask_host(request, "dfir-end")
-    assert code == 0, said
-    until(lambda: host(request)["State"]["Name"] == "terminated", "the end of the host")
-    again = request.run()
-    assert again.code == 0, again.text[-3000:]
-    assert request.exists() == set() and request.record["outcome"] == "ended"
