@@ -128,9 +128,10 @@ adopted:
   returned: always
 """
 
+import time
+from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 from ansible_collections.amazon.aws.plugins.module_utils.tagging import boto3_tag_specifications
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
@@ -147,12 +148,24 @@ RULE = {
     "to_port": {"type": "int"}, "ports": LISTED, "cidr_ip": LISTED, "cidr_ipv6": LISTED, "ip_prefix": LISTED,
     "rule_desc": {"type": "str"},
 }
-# A new group is not known everywhere at once: for some seconds AWS may answer that there is none.
-LATE = AWSRetry.jittered_backoff(retries=8, delay=0.5, max_delay=8, catch_extra_error_codes=["InvalidGroup.NotFound"])
+# Seconds between tries: a new group is not known everywhere at once, and for a while AWS may answer that there is none.
+LATE = (0.5, 1, 2, 4, 8)
 
 
 class Foreign(Exception):
     """There is a group of this name that is somebody else's."""
+
+
+def known(call: Callable[..., Any], **arguments: Any) -> Any:
+    """What a call answers once AWS knows the group."""
+    for pause in LATE:
+        try:
+            return call(**arguments)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "InvalidGroup.NotFound":
+                raise
+        time.sleep(pause)
+    return call(**arguments)
 
 
 def find(ec2: Any, params: dict[str, Any]) -> dict[str, Any] | None:
@@ -182,8 +195,7 @@ def create(ec2: Any, params: dict[str, Any]) -> dict[str, Any] | None:
         if error.response["Error"]["Code"] == "InvalidGroup.Duplicate":
             return None
         raise
-    group: dict[str, Any] = ec2.describe_security_groups(
-        aws_retry=True, GroupIds=[made["GroupId"]])["SecurityGroups"][0]
+    group: dict[str, Any] = known(ec2.describe_security_groups, GroupIds=[made["GroupId"]])["SecurityGroups"][0]
     return group
 
 
@@ -200,7 +212,7 @@ def bring_rules(ec2: Any, group: dict[str, Any], ingress: Any, egress: Any, *, c
         plan += [(give, missing), (take, superfluous)]
     todo = [(call, permissions) for call, permissions in plan if permissions]
     for call, permissions in [] if check_mode else todo:
-        getattr(ec2, call)(aws_retry=True, GroupId=group["GroupId"], IpPermissions=permissions)
+        known(getattr(ec2, call), GroupId=group["GroupId"], IpPermissions=permissions)
     return bool(todo)
 
 
@@ -225,7 +237,7 @@ def main() -> None:
     try:
         ingress = wanted_rules(params["ingress"])
         egress = wanted_rules(params["egress"]) if params["egress"] else None
-        ec2 = module.client("ec2", retry_decorator=LATE)
+        ec2 = module.client("ec2")
         group = find(ec2, params)
         adopted = group is not None
         if group is None and module.check_mode:

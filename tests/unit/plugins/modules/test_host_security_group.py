@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.dfir.aws.plugins.filter.analysis_hosts import ssh_rules
 from ansible_collections.dfir.aws.plugins.module_utils import group_rules
 from ansible_collections.dfir.aws.plugins.modules import ec2_host_security_group
+from botocore.exceptions import ClientError
 
 from tests.unit.plugins.modules.aws_module_kit import TAGS, Run
 
@@ -95,6 +96,29 @@ def test_two_runs_at_the_same_moment_get_one(run: Run, wanted: dict[str, Any], m
                         lambda ec2, params: None if next(looks, False) else find(ec2, params))
     second = run("ec2_host_security_group", **wanted)
     assert second["group_id"] == first["group_id"] and second["adopted"] and not second["changed"]
+
+
+def test_a_group_that_aws_does_not_show_at_once_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(ec2_host_security_group.time, "sleep", pauses.append)
+
+    def answers(*codes: str) -> Any:
+        left = iter(codes)
+
+        def call(**_arguments: Any) -> str:
+            code = next(left, "")
+            if code:
+                raise ClientError({"Error": {"Code": code}}, "AuthorizeSecurityGroupIngress")
+            return "there"
+
+        return ec2_host_security_group.known(call, GroupId="sg-1")
+
+    assert answers("InvalidGroup.NotFound", "InvalidGroup.NotFound") == "there" and pauses == [0.5, 1]
+    with pytest.raises(ClientError, match="RequestLimitExceeded"):  # tried again by the client, and not once more here
+        answers("RequestLimitExceeded")
+    with pytest.raises(ClientError, match="NotFound"):
+        answers(*["InvalidGroup.NotFound"] * 6)
+    assert pauses == [0.5, 1, *ec2_host_security_group.LATE]
 
 
 def test_check_mode_makes_nothing(aws: Any, run: Run, wanted: dict[str, Any]) -> None:
