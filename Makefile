@@ -28,7 +28,7 @@ demo: lab-up ## run the main job on the embedded lab, from the request to the re
 
 test: setup ## run the tests: plugins, lab, and the scenarios on real hosts
 	@$(AS_ROOT) $(PY) -m pytest -n 3 --dist worksteal tests/unit
-	@$(AS_ROOT) $(PY) -m pytest -m "not more" --sample 4 --seed $(SEED) $(addprefix --ignore ,$(IMAGING) $(EVIDENCE)) \
+	@$(AS_ROOT) $(PY) -m pytest -m "not more" --sample 3 --seed $(SEED) $(addprefix --ignore ,$(IMAGING) $(EVIDENCE)) \
 	  --ignore tests/integration/imaging --ignore tests/integration/toolbox tests/integration tests/scenarios
 
 test-imaging: setup ## block-level imaging: what is done with processes, signals and real tools
