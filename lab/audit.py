@@ -136,9 +136,10 @@ def split(new: Iterable[Thing], *, artifact_prefix: str, record_key: str) -> tup
     for thing in sorted(new):
         path = thing.id.split("/", 3)[-1] if thing.kind == "object" else ""
         allowed = (
-            (thing.kind == "object" and (path.startswith(artifact_prefix) or path == record_key))
-            # Whose the folder of artifacts is stays as long as the record.
-            or (thing.kind == "object" and path.startswith("requests/folders/") and bool(record_key))
+            (thing.kind == "object" and (
+                path.startswith(artifact_prefix) or path == record_key
+                # Whose the folder of artifacts is stays as long as the record.
+                or (bool(record_key) and path.startswith("requests/folders/"))))
             or (thing.kind == "snapshot" and "dfir:source-snapshot" in thing.tags and "dfir:request" not in thing.tags)
         )
         (kept if allowed else left).append(thing)

@@ -155,21 +155,19 @@ class Front:
 
     @staticmethod
     def _fault(request: Request, faults: Faults) -> Response | None:
-        service, region = http_errors.service_of(request), request.scope.region if request.scope else ""
-        caller = request.scope.access_key if request.scope else ""
+        service, scope = http_errors.service_of(request), request.scope
+        who = {"region": scope.region if scope else "", "caller": scope.access_key if scope else "",
+               "method": request.method}
         if service == "s3":
             bucket, key = request.bucket_and_key()
-            where = {"region": region, "bucket": bucket, "key": key, "method": request.method,
-                     "caller": caller}
+            where = {**who, "bucket": bucket, "key": key}
             if fault := faults.take("s3.slow", **where):
                 time.sleep(float(fault.args.get("seconds", 5)))
             if request.method in _WRITES and key and (fault := faults.take("s3.put_refused", **where)):
                 status, code = int(fault.args.get("status", 403)), str(fault.args.get("code", "AccessDenied"))
                 return http_errors.aws_error(request, status, code, "An armed fault of the lab refused this write.")
         action = http_errors.action_of(request)
-        context = {"service": service, "region": region, "action": action, "method": request.method,
-                   "caller": caller}
-        if faults.take("aws.throttle", **context, path=request.path):
+        if faults.take("aws.throttle", **who, service=service, action=action, path=request.path):
             return http_errors.throttled(request)
         return None
 

@@ -40,10 +40,10 @@ MADE_BY: dict[str, tuple[str, ...]] = {
 }
 NOT_ENDED = "Its host could not be ended"
 FOREIGN_KEY = "shows another SSH key than its console"  # the role analysis_host's words
-# What aws_wait saw of an instance that will not come back.
 # How ansible-core begins, and nobody needs to read at three in the morning.
 BEGINS = re.compile(r"^(?:Task failed: )?(?:(?:Module|Action) failed: )?(?=.)")
 LOOKED_UP = re.compile(r"^The lookup plugin '[^']*' failed: ")
+# What aws_wait saw of an instance that will not come back.
 DEAD_STATES = ("shutting-down", "terminated", "stopping", "stopped")
 
 

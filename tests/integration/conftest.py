@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+CHOSEN = pytest.StashKey[str]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--matrix", type=Path, help="write the fault matrix to this page")
@@ -30,9 +32,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=left)
     items[:] = [item for item in items if item not in left]
     config.stash[CHOSEN] = f"sample of seed {seed}: " + ", ".join(item.name for item in chosen)
-
-
-CHOSEN = pytest.StashKey[str]()
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> str:

@@ -9,19 +9,14 @@ import subprocess
 
 import pytest
 
-from tests.integration.flow.flow_kit import BUCKET, Request, Site, client, deny_ssh, flat, instances, together
+from tests.integration.flow.flow_kit import Request, Site, deny_ssh, flat, instances, together
+from tests.integration.flow.host_kit import artifacts
 from tests.kit import run
 
 
 def close(request: Request, *more: str) -> subprocess.CompletedProcess[str]:
     return run("ansible-playbook", "-i", "inventories/lab", "playbooks/close_request.yml", "-e", "analyst_uid=alice",
                "-e", f"request_id={request.id}", *more)
-
-
-def artifacts(request: Request) -> set[str]:
-    prefix = request.record["request"]["artifact_prefix"]
-    found = client(request.lab, "s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
-    return {item["Key"].removeprefix(prefix) for item in found}
 
 
 @pytest.mark.cell("results", "the request is closed by hand")
@@ -37,7 +32,7 @@ def test_a_host_at_work_takes_its_results_along(site: Site) -> None:
 
     closed = close(request)
     assert closed.returncode == 0, closed.stdout[-4000:]
-    assert {"complete.json", "sha256sums.txt"} <= artifacts(request) and request.exists() == set()
+    assert {"complete.json", "sha256sums.txt"} <= artifacts(request).keys() and request.exists() == set()
     [host] = instances(site.lab, request.id)
     assert host["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"  # it ended itself, after its upload
     record = request.record

@@ -82,7 +82,7 @@ def test_a_slow_s3_costs_time_and_nothing_else(site: Site) -> None:
 @pytest.mark.cell("results", "the mail server refuses the ready mail")
 @pytest.mark.host
 @together(minutes=2)
-def test_a_ready_mail_that_cannot_be_sent_is_in_the_job_output_and_in_the_record(site: Site) -> None:
+def test_a_ready_mail_that_cannot_be_sent_is_in_the_job_output(site: Site) -> None:
     sink = Sink(site.folder / "refused-ready", faults := Registry())
     faults.arm("smtp.refuse", times=None, args={"text": "mailbox unavailable"})
     sink.start("127.0.0.1", 0)

@@ -26,7 +26,7 @@ STRIKES = 3  # one in the shortened form, a single request
 @pytest.mark.cell("results", "controller or host are killed at random moments")
 @together(minutes=5)
 def test_controllers_and_hosts_that_are_killed_at_random_moments(site: Site) -> None:
-    """Bounded: so many requests of three strikes each, two at a time."""
+    """Bounded: so many requests of so many strikes each, two at a time."""
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(disturbed, site, number) for number in range(site.rounds)]:
             done.result()
