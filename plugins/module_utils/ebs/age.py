@@ -20,6 +20,7 @@ from .errors import BadInput, EngineError, Mismatch, Missing
 
 _ENCRYPTED = (b"age-encryption.org/", b"-----BEGIN AGE ENCRYPTED FILE-----")
 _LARGEST_IDENTITY = 1 << 20
+_CHUNK, _NONCE, _TAG = 64 << 10, 16, 16  # of the format
 
 
 def library() -> Any:
@@ -133,13 +134,49 @@ class _Writer(_Side):
 
 
 def encrypt(pieces: Iterator[bytes], put: Callable[[bytes], None], to: Sequence[Any]) -> None:
-    """Encrypt a stream; `put` gets the encrypted bytes in order."""
-    pyrage = library()
-    reader, writer = _Reader(pieces), _Writer(put)
+    """Encrypt a stream; `put` gets the encrypted bytes in order. Raises unless it got every one of them."""
+    pyrage, tally = library(), _Tally()
+
+    def put_counted(data: bytes) -> None:
+        put(data)
+        tally.note(data)
+
+    reader, writer = _Reader(tally.read(pieces)), _Writer(put_counted)
     try:
         pyrage.encrypt_io(reader, writer, list(to))
     except (pyrage.EncryptError, OSError) as error:
         raise _cause(reader, writer) or EngineError(f"It could not be encrypted: {error}.") from error
+    # An error of its last write the library keeps to itself (seen with pyrage 1.4.0: a buffer is dropped).
+    cause = _cause(reader, writer)
+    if cause is not None:
+        raise cause
+    if not tally.is_whole():
+        raise EngineError("It could not be encrypted: the last bytes of the stream were not written.")
+
+
+class _Tally:
+    """What went into an encryption and what came out, held against the format (https://c2sp.org/age): a header whose
+    last line is `--- MAC`, a nonce of 16 bytes, and a tag of 16 for each chunk of 64 KiB."""
+
+    def __init__(self) -> None:
+        self._plain = self._written = self._header = 0
+        self._head = b""
+
+    def read(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._plain += len(piece)
+            yield piece
+
+    def note(self, data: bytes) -> None:
+        self._written += len(data)
+        if not self._header:
+            self._head += data
+            mac = self._head.find(b"\n--- ")
+            self._header = self._head.find(b"\n", mac + 1) + 1 if mac >= 0 else 0
+
+    def is_whole(self) -> bool:
+        chunks = max(1, -(-self._plain // _CHUNK))
+        return bool(self._header) and self._written == self._header + _NONCE + self._plain + _TAG * chunks
 
 
 def decrypt(source: Any, put: Callable[[bytes], None], with_: Sequence[Any], name: str) -> None:

@@ -41,22 +41,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
             module.arguments(command)
             command.set_defaults(run=module.run)
     options = parser.parse_args(arguments)
+    signals: list[int] = []
+
+    def cancel(number: int, _frame: Any) -> None:
+        signals.append(number)
+        # No `Cancelled`: boto3 takes every exception within a request for the network's, and asks again.
+        raise KeyboardInterrupt
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _cancel)
+        signal.signal(number, cancel)
     try:
         return int(options.run(options))
-    except (Cancelled, KeyboardInterrupt):
-        note("\nThe run was cancelled. What was got is kept: the same command goes on.")
-        return 130
-    except BadInput as error:
+    except (Exception, KeyboardInterrupt) as error:
+        # A library that calls us back may put an error of its own in an interrupt's place.
+        if signals or isinstance(error, (Cancelled, KeyboardInterrupt)):
+            note("\nThe run was cancelled. What was got is kept: the same command goes on.")
+            return 130
+        if not isinstance(error, EngineError):
+            raise
+        return _failed(error)
+
+
+def _failed(error: EngineError) -> int:
+    if isinstance(error, BadInput):
         note(f"dfir_ebs: {error}")
         return 2
-    except EngineError as error:
-        note(f"\ndfir_ebs: {error}")
-        if error.failed_blocks:
-            named = ", ".join(map(str, error.failed_blocks[:20]))
-            note(f"Blocks that failed: {named}{' ...' if len(error.failed_blocks) > 20 else ''}")
-        return 1
+    note(f"\ndfir_ebs: {error}")
+    if error.failed_blocks:
+        named = ", ".join(map(str, error.failed_blocks[:20]))
+        note(f"Blocks that failed: {named}{' ...' if len(error.failed_blocks) > 20 else ''}")
+    return 1
 
 
 def _module(name: str) -> ModuleType | None:
@@ -67,11 +81,6 @@ def _module(name: str) -> ModuleType | None:
         if error.name != full:
             raise
         return None
-
-
-def _cancel(number: int, _frame: Any) -> None:
-    # No `Cancelled`: boto3 takes every exception within a request for the network's, and asks again.
-    raise KeyboardInterrupt
 
 
 def connection_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.dfir.aws.plugins.module_utils.ebs import cli
+from ansible_collections.dfir.aws.plugins.module_utils.ebs import age, cli
 
 from tests.unit.ebs.engine_kit import BLOCKS, SharedKit, engine, expect_image, image
 from tests.unit.ebs.test_pack import Keys, names
@@ -118,3 +118,21 @@ def test_packing_that_is_ended_by_a_signal_leaves_no_packed_file(tmp_path: Path,
         assert child.wait(30) == (-9 if number == signal.SIGKILL else 130)
     left = names(tmp_path)
     assert left == (["i.raw", "i.raw.zst.age.partial"] if number == signal.SIGKILL else ["i.raw"])
+
+
+def test_a_signal_that_a_library_puts_into_other_words_is_still_a_cancellation(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen as exit code 1: the signal came between pyrage and our writer, whose `try` had not begun."""
+    source, keys = tmp_path / "i.raw", Keys(tmp_path / "keys")
+    source.write_bytes(b"evidence" * 10_000)
+    real = age._Writer.write
+
+    def write(writer: age._Writer, data: bytes) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(writer, data)
+
+    monkeypatch.setattr(age._Writer, "write", write)
+    code, _, said = run("pack", source, "-r", keys.recipient)
+    assert code == 130 and "was cancelled" in said
+    assert names(tmp_path) == ["i.raw"]
