@@ -12,6 +12,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import boto3
+import pytest
 
 from lab import audit
 from lab.aws.account import DEBIAN_IDS
@@ -39,6 +40,7 @@ def reap(overlay: str, *more: str) -> CompletedProcess[str]:
     return run("ansible-playbook", "-i", "inventories/lab", "-i", overlay, "playbooks/reap_resources.yml", *more)
 
 
+@pytest.mark.cell("clean_up", "nobody cleans up: the reaper removes what outlived its request, and nothing else")
 def test_what_outlived_goes_and_nothing_else(lab: LabConfig, tmp_path: Path) -> None:
     overlay = tmp_path / "operator.yml"
     overlay.write_text(f'{{"all": {{"hosts": {{"localhost": {HERE}}}}}}}')

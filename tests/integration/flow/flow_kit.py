@@ -287,18 +287,32 @@ def remove(request: Request, things: list[Named]) -> None:
     assert request.exists() == set()
 
 
-def source(lab: LabConfig, *, complete: bool = True) -> str:
+def source(lab: LabConfig, *, complete: bool = True, content: bytes = b"evidence") -> str:
     """A small snapshot in another region, one that no other test uses."""
     ebs = client(lab, "ebs", AWAY)
     made = ebs.start_snapshot(VolumeSize=1, ClientToken=uuid.uuid4().hex)["SnapshotId"]
-    data = b"evidence".ljust(BLOCK, b"\0")
-    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
-    ebs.put_snapshot_block(SnapshotId=made, BlockIndex=0, BlockData=data, DataLength=BLOCK, Checksum=digest,
-                           ChecksumAlgorithm="SHA256")
+    blocks = {at // BLOCK: data.ljust(BLOCK, b"\0") for at in range(0, len(content), BLOCK)
+              if (data := content[at : at + BLOCK]).strip(b"\0")}
+    for index, data in blocks.items():
+        digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        ebs.put_snapshot_block(SnapshotId=made, BlockIndex=index, BlockData=data, DataLength=BLOCK, Checksum=digest,
+                               ChecksumAlgorithm="SHA256")
     if complete:
-        ebs.complete_snapshot(SnapshotId=made, ChangedBlocksCount=1)
+        ebs.complete_snapshot(SnapshotId=made, ChangedBlocksCount=len(blocks))
         until(lambda: state(lab, made, AWAY) == "completed", f"the completion of {made}")
     return str(made)
+
+
+def dirty_ext4(folder: Path) -> bytes:
+    """A file system whose journal holds a block that the file system lacks."""
+    image, block, words = folder / "ext4.img", folder / "block", folder / "words"
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    block.write_bytes(b"e" * 4096)
+    words.write_text(f"jo\njw -b 3000 {block}\njc\n")
+    for command in (["mkfs.ext4", "-q", "-b", "4096", image], ["debugfs", "-w", "-f", words, image]):
+        subprocess.run(command, check=True, capture_output=True)
+    return image.read_bytes()
 
 
 def snapshots(lab: LabConfig, region: str, **filters: str) -> list[dict[str, Any]]:
@@ -366,9 +380,9 @@ class Site:
         self.requests.append(made)
         return made
 
-    def source(self, *, complete: bool = True) -> str:
+    def source(self, *, complete: bool = True, content: bytes = b"evidence") -> str:
         """See `source`."""
-        made = source(self.lab, complete=complete)
+        made = source(self.lab, complete=complete, content=content)
         self.sources.append(made)
         return made
 

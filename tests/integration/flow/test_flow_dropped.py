@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.integration.flow.flow_kit import Site, check_alert, deny_ssh, remove, together
+from tests.integration.flow.flow_kit import Site, check_alert, deny_ssh, dirty_ext4, remove, together
 from tests.integration.flow.host_kit import host
 from tests.integration.flow.test_flow_host import EACH_ONCE
 
@@ -33,6 +33,7 @@ TABLE = [
     Drop("packages", "Prepare the scratch volume"),
     Drop("packages", "Install podman"),
     Drop("evidence", "Mount the evidence read-only"),
+    Drop("journal", "Journal | Apply and mount"),
     Drop("analyst_access", "Make the analyst's user"),
     Drop("toolbox", "Get the image"),
     Drop("toolbox", "Prove the tools"),
@@ -45,7 +46,9 @@ def dropped(drop: Drop) -> Callable[[Site], None]:
     """The test of one drop."""
 
     def test(site: Site) -> None:
-        request = site.request(aws_snapshot_id=site.source())
+        journals = int(drop.step == "journal")  # second volumes
+        content = dirty_ext4(site.folder) if journals else b"evidence"
+        request = site.request(aws_snapshot_id=site.source(content=content))
         play = request.start()
         play.until(f" : {drop.task}]")
         with play.paused():
@@ -54,7 +57,8 @@ def dropped(drop: Drop) -> Callable[[Site], None]:
         things = check_alert(request, play.end(), drop.step, f"{found['InstanceId']} at {found['PrivateIpAddress']} ")
         assert re.search("The connection to .* failed or broke|cannot be reached by SSH", play.sentence), play.sentence
         assert "UNREACHABLE!" in play.text or drop.step == "connection"
-        assert Counter(thing.kind for thing in things if thing.kind != "role-in-profile") == EACH_ONCE
+        assert Counter(thing.kind for thing in things if thing.kind != "role-in-profile") == Counter(
+            EACH_ONCE) + Counter(volume=journals)
         assert [mail.subject.split()[1] for mail in request.mails] == ["FAILED"]
         remove(request, things)
 
