@@ -59,7 +59,7 @@ core216: setup ## hold the collection against ansible-core 2.16, the oldest that
 
 fault-matrix: setup ## make every step of a request fail in every way, and write docs/failure-matrix.md
 	@$(AS_ROOT) $(PY) -m pytest --matrix docs/failure-matrix.md tests/integration/test_reap_resources.py \
-	  tests/integration/flow
+	  $(EVIDENCE)/test_misbehaving_partitions.py tests/integration/flow
 
 soak: setup ## kill controllers and hosts at random moments (SEED=n, ROUNDS=n), and look what is left
 	@$(AS_ROOT) $(PY) -m pytest --seed $(SEED) --rounds $(ROUNDS) tests/integration/flow/test_flow_soak.py \

@@ -81,6 +81,7 @@ def test_p23_every_one_of_thirteen_partitions_is_named_for_what_it_is(run: dict[
     assert run["again"]["volume"] == run["mounted"]["disk"]["volume"]
 
 
+@pytest.mark.cell("evidence", "XFS with the UUID of the host's own root")
 def test_p20_xfs_is_mounted_beside_a_host_whose_root_has_the_same_uuid(run: dict[str, Any]) -> None:
     assert any(" - xfs " in line and line.split(" ")[4].endswith("/host-root") and " rw" in line
                for line in run["mountinfo"].splitlines())
@@ -88,6 +89,7 @@ def test_p20_xfs_is_mounted_beside_a_host_whose_root_has_the_same_uuid(run: dict
     assert "/opt/hit.exe" in paths(run, "xfs")
 
 
+@pytest.mark.cell("evidence", "journals that wait: ext4 cut off, a Windows that sleeps")
 def test_p20_a_journal_that_waits_is_said_of_ext4_and_of_a_windows_that_sleeps(run: dict[str, Any]) -> None:
     """The volume of Windows is clean by its own flag: only hiberfil.sys tells."""
     found = parts(run)
@@ -98,6 +100,7 @@ def test_p20_a_journal_that_waits_is_said_of_ext4_and_of_a_windows_that_sleeps(r
     assert "the journal of vol-0123456789abcdef0p3 was" in " ".join(text.split())
 
 
+@pytest.mark.cell("evidence", "an unreadable file system: its superblock is damaged")
 def test_a_damaged_superblock_is_not_taken_for_an_empty_or_encrypted_partition(run: dict[str, Any]) -> None:
     for part in (parts(run)["gone"], parts(run, "damaged")["damaged"]):
         assert part["kind"] == "unknown" and not part["mounted"]
@@ -112,6 +115,7 @@ def test_zeros_and_noise_are_told_apart(run: dict[str, Any]) -> None:
         assert "encrypted" in part["reason"] and "zeros" not in part["reason"]
 
 
+@pytest.mark.cell("evidence", "no partition table")
 def test_p23_disks_without_a_table(run: dict[str, Any]) -> None:
     assert {name: run["mounted"][name]["volume"]["table"] for name in WHOLE} == dict.fromkeys(WHOLE, "none")
     assert parts(run, "ext4")["ext4"]["mounted"]
@@ -126,6 +130,7 @@ def test_the_run_goes_on_and_everything_that_can_be_read_is_analyzed(run: dict[s
         assert [hit["path"] for hit in artifact(run, content, "yara.json")["hits"]]
 
 
+@pytest.mark.cell("evidence", "partitions that nobody can read")
 def test_what_cannot_be_read_is_missing_by_name_and_nothing_else_is(run: dict[str, Any]) -> None:
     assert {name: steps(run, name) for name in ("gone", "swap", "luks", "lvm", "bitlocker", "zeros", "noise")} == {
         name: {"all": ("skipped", code)} for name, code in (
