@@ -193,7 +193,7 @@ class Request:
         for item in s3.list_objects_v2(Bucket=BUCKET, Prefix="requests/", Delimiter="/").get("Contents", []):
             record = json.loads(s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read())
             asked = record["request"]
-            if (asked["incident"], asked["attempt"], asked["mode"]) == (
+            if (asked["incident"], asked.get("attempt"), asked.get("mode")) == (
                     self.incident, self.fields.get("attempt", 1), self.fields["forensics_mode"]):
                 self._id = str(record["request_id"])
                 return dict(record)
