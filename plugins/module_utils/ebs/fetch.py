@@ -65,7 +65,7 @@ class Fetcher:
 
     def one(self, index: int, token: str) -> tuple[memoryview, bytes]:
         """A single block outside the stream."""
-        return self._again(Want(index, token), None, 0.0)
+        return self.again(Want(index, token), None, 0.0)
 
     def stream(self, wanted: Iterable[Want]) -> Iterator[Got]:
         """Every wanted block, in the order of `wanted`. The first failure ends it."""
@@ -114,7 +114,7 @@ class Fetcher:
                     try:
                         data, digest = check(used.receive(buffer), buffer)
                     except Transient as error:
-                        data, digest = self._again(want, error, sent, stale=used.reused)
+                        data, digest = self.again(want, error, sent, stale=used.reused)
                     except EngineError as error:
                         error.failed_blocks = (want.block,)
                         raise
@@ -137,9 +137,10 @@ class Fetcher:
             return want, b""
         return want, self._client.block_request(self._snapshot_id, want.block, want.token)
 
-    def _again(
+    def again(
         self, want: Want, error: Transient | None, sent: float, *, stale: bool = False
     ) -> tuple[memoryview, bytes]:
+        """A block whose first try, sent at `sent`, ended with `error`; without one, this is the first."""
         client, connection, token = self._client, self._spare, want.token or ""
         tries = Tries(client, client.rate, f"Block {want.block}")
         renewed = False

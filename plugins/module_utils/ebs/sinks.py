@@ -15,6 +15,7 @@ import stat
 from pathlib import Path
 from typing import Any, Protocol
 
+from .blockcache import SUFFIX, known_blocks
 from .blocks import BLOCK_SIZE, ZERO_DIGEST, image_size
 from .errors import BadInput, EngineError, SinkError
 from .files import flush_to_disk, lock, publish
@@ -62,7 +63,10 @@ class _FileSink:
     """What a file and a block device have in common."""
 
     kind = ""
-    remembers = False
+
+    @property
+    def remembers(self) -> bool:
+        return False
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -122,9 +126,21 @@ class _FileSink:
 
 
 class RawFile(_FileSink):
-    """A sparse raw image: `<name>.partial` until it is whole, then its name, durably."""
+    """A sparse raw image: `<name>.partial` until it is whole, then its name, durably. Blocks that a reader's cache has
+    left there (blockcache.py) are kept."""
 
     kind = "raw"
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(path)
+        self._known: dict[int, bytes] = {}
+
+    @property
+    def remembers(self) -> bool:
+        return bool(self._known)
+
+    def stored(self, index: int) -> bytes | None:
+        return self._known.get(index)
 
     @property
     def partial(self) -> Path:
@@ -137,7 +153,9 @@ class RawFile(_FileSink):
             if not resume:
                 raise BadInput(f"{self.path} exists already: move it away, or choose another name.")
             self.path.replace(self.partial)  # killed between the image's final name and the manifest's
-        there = resume and self.partial.exists()
+        known = known_blocks(self.path, identity.snapshot_id, identity.region, identity.volume_gib)
+        self._known = known or {}
+        there = (resume or known is not None) and self.partial.exists()
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
             self._fd = os.open(self.partial, flags, 0o600)
@@ -154,6 +172,7 @@ class RawFile(_FileSink):
         try:
             flush_to_disk(self._fd)
             publish(self.partial, self.path)
+            Path(f"{self.partial}{SUFFIX}").unlink(missing_ok=True)
         except OSError as error:
             raise _sink_error(self.path, error) from error
         self.close()
