@@ -136,8 +136,8 @@ class SnapshotBlocks:
             token = self.map.token(near) if self.map.knows(near) else None
             if token is not None and (self.limit is None or len(access.fetched) < self.limit):
                 self._count(near)
+                access.unused += near not in access.ahead and near not in access.wanted
                 access.ahead.add(near)
-                access.unused += near not in access.wanted
                 self._wire.ask(near, token)
 
     def _take(self, index: int, data: memoryview, digest: bytes) -> None:

@@ -45,9 +45,12 @@ class Matrix:
         return report
 
     def pytest_sessionfinish(self) -> None:
-        """Write the page."""
+        """Write the page, and show it."""
         rows = sorted(self._rows)
         text = "".join(f"| {STEPS[step]} | {way} | {outcome} | `{name}` |\n" for step, way, outcome, name in rows)
         held = sum(1 for row in rows if row[2] == "held")
         self._path.write_text(f"{HEAD}{text}\n{len(rows)} cells, {held} held.\n")
-        print(f"\nfault matrix: {len(rows)} cells, {held} held, {len(rows) - held} broken; {self._path}")
+        print("\n")
+        for step, way, outcome, _name in rows:
+            print(f"{outcome:<8}{STEPS[step]:<15}{way}")
+        print(f"fault matrix: {len(rows)} cells, {held} held, {len(rows) - held} broken; {self._path}")
