@@ -18,10 +18,10 @@ STEPS = ("request", "plan", "snapshot", "analysis_host", "connection", "packages
          "analyst_access", "toolbox", "forensics", "results", "clean_up")
 HEAD = """# What was made to fail, and what held
 
-Written by `make fault-matrix`: each row is a test of this name that ran in the lab, on real hosts, disks and file systems.
-`held` means that a run which cannot go on ended with one sentence that says why, that one alert names exactly what exists
-then, with commands that remove exactly that, that nothing of anybody else's has changed, and that a good end is never
-reported for a failure; and that a run which can go on did so.
+Written by `make fault-matrix`: each row is a test of this name that ran in the lab, on real hosts, disks and file
+systems. `held` means that a run which cannot go on ended with one sentence that says why, that one alert names exactly
+what exists then, with commands that remove exactly that, that nothing of anybody else's has changed, and that a failure
+is never told as a good end; and that a run which can go on did so.
 
 | step | what fails | | test |
 | --- | --- | --- | --- |
