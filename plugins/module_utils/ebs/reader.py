@@ -156,7 +156,7 @@ class SnapshotFile(io.RawIOBase):
 
     def __init__(self, blocks: SnapshotBlocks) -> None:
         self.blocks, self.size, self.name = blocks, blocks.size, blocks.name
-        self._place = 0
+        self._place, self._opened = 0, True
         self._index, self._block = -1, b""  # the one that was read last: most reads are small, and near the last one
 
     def readable(self) -> bool:
@@ -177,7 +177,7 @@ class SnapshotFile(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         """Up to `size` bytes from where it stands; fewer only at the end."""
-        if self.closed:
+        if not self._opened:
             raise ValueError(f"{self.name} is closed.")
         left = max(0, self.size - self._place)
         if size is None or size < 0 or size > left:
@@ -213,7 +213,8 @@ class SnapshotFile(io.RawIOBase):
         return self._block
 
     def close(self) -> None:
-        if not self.closed:
+        if self._opened:
+            self._opened = False
             self.blocks.close()
         super().close()
 
