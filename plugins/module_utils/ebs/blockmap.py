@@ -14,13 +14,13 @@ import time
 from collections import OrderedDict
 from typing import NamedTuple
 
-from .blocks import LARGEST_GIB, block_count
+from .blocks import block_count
 from .client import PAGE_SIZE, EbsClient, check_snapshot_id
 from .errors import ProtocolError, TokenExpired
+from .listing import MARGIN, same_volume
 
 FIRST_PAGE = 250  # entries; each page asked for later is twice as large, up to AWS' most
 PAGES = 24  # that are remembered: 240,000 tokens, about 50 MiB
-_MARGIN = 60.0  # seconds before its end that a block token is no longer used
 
 
 class _Page(NamedTuple):
@@ -73,7 +73,7 @@ class BlockMap:
         page = self._pages[self._starts[place]] if place >= 0 else None
         if page is None or index > page.end:
             return None
-        if time.time() > page.expiry - _MARGIN:
+        if time.time() > page.expiry - MARGIN:
             self._forget(page)
             return None
         self._pages.move_to_end(page.start)
@@ -97,10 +97,7 @@ class BlockMap:
                 following = None
                 continue
             self.asked += 1
-            gib = found["gib"]
-            if not 0 < gib <= LARGEST_GIB or self.volume_gib not in (0, gib):
-                raise ProtocolError(f"The list of blocks speaks of a volume of {gib} GiB.")
-            self.volume_gib = gib
+            self.volume_gib = same_volume(found, self.volume_gib)
             if found["entries"] or found["next"] is None:
                 break
             if found["next"] == following:

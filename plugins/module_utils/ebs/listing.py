@@ -15,7 +15,7 @@ from .blocks import LARGEST_GIB, block_count
 from .client import PAGE_SIZE, EbsClient, check_snapshot_id
 from .errors import ProtocolError, TokenExpired
 
-_MARGIN = 60.0  # seconds before its end that a block token is no longer used
+MARGIN = 60.0  # seconds before its end that a block token is no longer used
 _REFRESH = 1000  # entries of a page that is fetched for one block
 
 
@@ -49,10 +49,7 @@ class Listing:
     def _page(self, start: int, token: str | None, size: int, *, first: str | None = None) -> dict[str, Any]:
         page = self._client.list_page(self.snapshot_id, first=first, start=start, page=token, size=size)
         self.pages += 1
-        gib = page["gib"]
-        if not 0 < gib <= LARGEST_GIB or self.volume_gib not in (0, gib):
-            raise ProtocolError(f"The list of blocks speaks of a volume of {gib} GiB.")
-        self.volume_gib = gib
+        self.volume_gib = same_volume(page, self.volume_gib)
         return page
 
     def stream(self, start: int = 0) -> Iterator[tuple[int, str | None]]:
@@ -70,7 +67,7 @@ class Listing:
                 index = entry[0]
                 if not expected <= index < limit:
                     raise ProtocolError(f"The list of blocks has block {index} where {expected} or more was due.")
-                if not at % 256 and time.time() > expiry - _MARGIN:
+                if not at % 256 and time.time() > expiry - MARGIN:
                     ahead = self._ask(index, None)  # this page's tokens are about to end: list again from here
                     break
                 expected = index + 1
@@ -110,6 +107,14 @@ class Listing:
         if not self._fresh or self._fresh[0][0] != index:
             raise ProtocolError(f"Block {index} is no longer in the list of blocks of {self.snapshot_id}.")
         return self._fresh[0][1]
+
+
+def same_volume(page: dict[str, Any], known: int) -> int:
+    """The size in GiB that a page states; raises where it is none, or another than what is `known` (0: nothing)."""
+    gib = int(page["gib"])
+    if not 0 < gib <= LARGEST_GIB or known not in (0, gib):
+        raise ProtocolError(f"The list of blocks speaks of a volume of {gib} GiB.")
+    return gib
 
 
 def listed_indexes(client: EbsClient, snapshot_id: str) -> Iterator[int]:

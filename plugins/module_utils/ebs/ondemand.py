@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from .client import BLOCK_BUFFER, EbsClient
 from .connection import Connection
@@ -65,10 +66,8 @@ class OnDemand:
         while wait := client.rate.take():
             client.pause(wait)
         connection, sent = self._free.popleft(), time.monotonic()
-        try:  # noqa: SIM105
+        with suppress(Transient):  # the connection is closed: reading from it says so, and then it is tried again
             connection.send(client.block_request(self._snapshot_id, index, token))
-        except Transient:
-            pass  # the connection is closed: reading from it says so, and then it is tried again
         self._asked[index] = Want(index, token), connection, sent
 
     def read(self, index: int) -> None:
