@@ -7,7 +7,7 @@ They lie where the image will: in `<image>.partial`, each in its place. Beside i
 are there, with the SHA-256 that AWS stated for each; a block is believed only when it still has it.
 
     head    magic, length of the text, the text (JSON: snapshot, region, GiB), CRC-32 of all that
-    record  index, SHA-256, CRC-32 of both
+    record  index, SHA-256, CRC-32 of both (laid out as in a manifest)
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from typing import BinaryIO, cast
 from .blocks import BLOCK_SIZE, block_count, image_size
 from .errors import BadInput, SinkError
 from .files import lock
+from .manifest import BODY, CRC, RECORD, RECORD_SIZE
 
 SUFFIX = ".blocks"
 _MAGIC = b"dfirblk1"
-_HEAD, _CRC, _RECORD = struct.Struct("<8sI"), struct.Struct("<I"), struct.Struct("<I32sI")
+_HEAD = struct.Struct("<8sI")
 
 
 class BlockCache:
@@ -63,7 +64,7 @@ class BlockCache:
 
     def _load(self, text: bytes) -> None:
         head = _HEAD.pack(_MAGIC, len(text)) + text
-        head += _CRC.pack(zlib.crc32(head))
+        head += CRC.pack(zlib.crc32(head))
         there = self._file.read(len(head))
         if there and there != head and not head.startswith(there):
             raise BadInput(f"{self.index_path} is of another snapshot: remove it and {self.path}, or choose a name.")
@@ -71,12 +72,12 @@ class BlockCache:
             self._file.seek(0)
             self._file.write(head)
         place = len(head)
-        while len(row := self._file.read(_RECORD.size)) == _RECORD.size:
-            index, digest, crc = _RECORD.unpack(row)
-            if zlib.crc32(row[:-4]) != crc or index >= self._limit:
+        while len(row := self._file.read(RECORD_SIZE)) == RECORD_SIZE:
+            index, digest, crc = RECORD.unpack(row)
+            if zlib.crc32(row[: BODY.size]) != crc or index >= self._limit:
                 break  # the end that a power loss left
             self.digests[index] = digest
-            place += _RECORD.size
+            place += RECORD_SIZE
         self._file.seek(place)
         self._file.truncate()
 
@@ -101,8 +102,8 @@ class BlockCache:
             done = 0
             while done < len(data):  # a nearly full disk takes a part first
                 done += os.pwrite(self._fd, memoryview(data)[done:], index * BLOCK_SIZE + done)
-            row = _RECORD.pack(index, digest, 0)[:-4]
-            self._file.write(row + _CRC.pack(zlib.crc32(row)))
+            body = BODY.pack(index, digest)
+            self._file.write(body + CRC.pack(zlib.crc32(body)))
             self._file.flush()
         except OSError as error:
             raise SinkError(f"{self.path}: {error.strerror or error}.") from error
