@@ -303,18 +303,6 @@ def source(lab: LabConfig, *, complete: bool = True, content: bytes = b"evidence
     return str(made)
 
 
-def dirty_ext4(folder: Path) -> bytes:
-    """A file system whose journal holds a block that the file system lacks."""
-    image, block, words = folder / "ext4.img", folder / "block", folder / "words"
-    with image.open("wb") as file:
-        file.truncate(16 << 20)
-    block.write_bytes(b"e" * 4096)
-    words.write_text(f"jo\njw -b 3000 {block}\njc\n")
-    for command in (["mkfs.ext4", "-q", "-b", "4096", image], ["debugfs", "-w", "-f", words, image]):
-        subprocess.run(command, check=True, capture_output=True)
-    return image.read_bytes()
-
-
 def snapshots(lab: LabConfig, region: str, **filters: str) -> list[dict[str, Any]]:
     """Snapshots by filters of DescribeSnapshots, `tag:` names with `__` for `:` and `_` for `-`."""
     wanted = [{"Name": name.replace("__", ":").replace("_", "-"), "Values": [value]} for name, value in filters.items()]
