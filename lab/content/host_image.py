@@ -26,6 +26,7 @@ SERVED_PACKAGES = [
     "podman", "crun", "conmon", "netavark", "aardvark-dns", "fuse-overlayfs", "uidmap", "slirp4netns", "catatonit",
     "containers-storage", "dbus-user-session", "zstd", "xz-utils", "attr", "lvm2", "cryptsetup-bin", "mdadm",
     "python3-venv", "python3-packaging",  # role imaging_host
+    "python3-boto3",  # evidence_by: direct
 ]
 
 # Would wait for devices, networks or the internet, which a host of the lab does not have or gets from outside.

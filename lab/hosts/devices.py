@@ -85,12 +85,21 @@ def show(root: Path, node: str, volume_id: str, loop: str) -> None:
         name = f"{node}p{number}" if number else node
         link = by_id_name(volume_id) + (f"-part{number}" if number else "")
         path = root / "dev" / name
+        if _shown(path, os.makedev(major, minor)) and (links / link).is_symlink():
+            continue
         with suppress(FileNotFoundError):
             path.unlink()
         os.mknod(path, stat.S_IFBLK | 0o660, os.makedev(major, minor))
         with suppress(FileNotFoundError):
             (links / link).unlink()
         (links / link).symlink_to(f"../../{name}")
+
+
+def _shown(path: Path, number: int) -> bool:
+    try:
+        return path.lstat().st_rdev == number
+    except OSError:
+        return False
 
 
 def hide(root: Path, node: str, volume_id: str) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.contracts import HostSpec, Rule
@@ -22,6 +22,7 @@ from lab.network import Network
 
 STOP_SECONDS = 20.0  # then the power cord is pulled
 LEADER_SECONDS = 15.0
+UDEV_SECONDS = 0.5  # between two looks at what partitions there are
 REBOOT_STATUS = 133  # what nspawn ends with when the host wants to start again
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Volume:
     backing: Path
     node: str
     loop: str | None = None
+    shown: dict[int, tuple[int, int]] = field(default_factory=dict)  # device numbers of its nodes, by partition
 
 
 class Host:
@@ -126,7 +128,7 @@ class Host:
             if process is not None:
                 volume.loop = devices.open_loop(backing)
                 try:
-                    devices.show(self._root(process), volume.node, volume_id, volume.loop)
+                    self._show(self._root(process), volume_id, volume)
                 except (HostError, OSError):
                     devices.close_loop(volume.loop)
                     raise
@@ -163,7 +165,7 @@ class Host:
             process = self._process
             assert process is not None  # noqa: S101 (only this thread sets it to None)
             self._show_volumes(process)
-            status = process.wait()
+            status = self._end_of(process)
             if status != REBOOT_STATUS or self._stopping:
                 break
             with self._lock:
@@ -178,6 +180,23 @@ class Host:
         log.info("%s ended: %s (status %s)", self.spec.instance_id, how, status)
         self._on_exit(self.spec.instance_id, how)
 
+    def _end_of(self, process: subprocess.Popen[bytes]) -> int:
+        """Wait for the end; meanwhile do what udev does: make the nodes of partitions that came into being."""
+        while True:
+            try:
+                return process.wait(UDEV_SECONDS)
+            except subprocess.TimeoutExpired:
+                with self._lock:
+                    for volume_id, volume in self._volumes.items():
+                        with suppress(HostError, OSError):  # it is just ending, or a partition has just gone
+                            if volume.loop is not None and devices.numbers(volume.loop) != volume.shown:
+                                self._show(self._root(process), volume_id, volume)
+
+    def _show(self, root: Path, volume_id: str, volume: Volume) -> None:
+        if volume.loop is not None:
+            volume.shown = devices.numbers(volume.loop)
+            devices.show(root, volume.node, volume_id, volume.loop)
+
     def _show_volumes(self, process: subprocess.Popen[bytes]) -> None:
         """After a start: the nodes of volumes that were attached before."""
         if not self._volumes:
@@ -186,8 +205,7 @@ class Host:
             root = self._root(process)
             with self._lock:
                 for volume_id, volume in self._volumes.items():
-                    if volume.loop is not None:
-                        devices.show(root, volume.node, volume_id, volume.loop)
+                    self._show(root, volume_id, volume)
         except (HostError, OSError) as error:
             log.warning("%s: volumes were not shown: %s", self.spec.instance_id, error)
 

@@ -1,11 +1,13 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tests of the flow do on a request's host: as its analyst, and as the root that an attacker may have become."""
+"""What tests of the flow do on a request's host, as its analyst and as the root that an attacker may have become."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from tests.integration.flow.flow_kit import BUCKET, Request, client, instances, until
@@ -63,3 +65,15 @@ def ended(request: Request) -> None:
     last = request.run()
     assert last.code == 0, last.text[-3000:]
     assert request.exists() == set() and request.record["outcome"] == "ended"
+
+
+def dirty_ext4(folder: Path) -> bytes:
+    """A file system whose journal holds a block that the file system lacks."""
+    image, block, words = folder / "ext4.img", folder / "block", folder / "words"
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    block.write_bytes(b"e" * 4096)
+    words.write_text(f"jo\njw -b 3000 {block}\njc\n")
+    for command in (["mkfs.ext4", "-q", "-b", "4096", image], ["debugfs", "-w", "-f", words, image]):
+        subprocess.run(command, check=True, capture_output=True)
+    return image.read_bytes()

@@ -9,16 +9,14 @@ An unreachable host triggers neither rescue nor always, and Ansible skips the pl
 from __future__ import annotations
 
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from tests.integration.flow.flow_kit import Site, check_alert, deny_ssh, remove, together
-from tests.integration.flow.host_kit import host
+from tests.integration.flow.host_kit import dirty_ext4, host
 from tests.integration.flow.test_flow_host import EACH_ONCE
 
 
@@ -42,18 +40,6 @@ TABLE = [
     Drop("forensics", "Write settings and units"),
     Drop("forensics", "Start the work"),
 ]
-
-
-def dirty_ext4(folder: Path) -> bytes:
-    """A file system whose journal holds a block that the file system lacks."""
-    image, block, words = folder / "ext4.img", folder / "block", folder / "words"
-    with image.open("wb") as file:
-        file.truncate(16 << 20)
-    block.write_bytes(b"e" * 4096)
-    words.write_text(f"jo\njw -b 3000 {block}\njc\n")
-    for command in (["mkfs.ext4", "-q", "-b", "4096", image], ["debugfs", "-w", "-f", words, image]):
-        subprocess.run(command, check=True, capture_output=True)
-    return image.read_bytes()
 
 
 def dropped(drop: Drop) -> Callable[[Site], None]:
