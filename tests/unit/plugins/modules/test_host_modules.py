@@ -119,6 +119,19 @@ class TestSnapshotVolume:
         assert [result["adopted"] for result in made["journal"]] == [False, True]
         assert run("ec2_snapshot_volume", **arguments, tags=TAGS)["failed"]
 
+    def test_an_empty_volume_for_a_snapshot_is_made_once_and_known_for_what_it_is(
+            self, run: Run, aws: Any, snapshot: str) -> None:
+        arguments = {"snapshot_id": snapshot, "availability_zone": f"{REGION}a", "tags": TAGS}
+        assert "size_gib" in run("ec2_snapshot_volume", **arguments, blank=True)["msg"]
+        made = [run("ec2_snapshot_volume", **arguments, blank=True, size_gib=3) for _time in range(2)]
+        assert made[0]["changed"] and not made[1]["changed"] and made[0]["volume_id"] == made[1]["volume_id"]
+        assert [result["blank"] for result in made] == [True, True]
+        volume = aws("ec2").describe_volumes(VolumeIds=[made[0]["volume_id"]])["Volumes"][0]
+        assert volume["Encrypted"] and volume["Size"] == 3 and not volume.get("SnapshotId")
+        # A run that asks for the other kind takes what is there: a request has one of them.
+        other = run("ec2_snapshot_volume", **arguments)
+        assert other["adopted"] and other["volume_id"] == made[0]["volume_id"] and other["blank"]
+
     def test_p18_a_volume_in_another_zone_does_not_serve(self, run: Run, snapshot: str) -> None:
         first = run("ec2_snapshot_volume", snapshot_id=snapshot, availability_zone=f"{REGION}a", tags=TAGS)
         second = run("ec2_snapshot_volume", snapshot_id=snapshot, availability_zone=f"{REGION}b", tags=TAGS)
