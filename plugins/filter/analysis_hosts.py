@@ -169,8 +169,22 @@ def attached_volumes(created: Sequence[Mapping[str, Any]], attached: Sequence[Ma
                 "volume_id": str(result["volume_id"]), "device_name": str(state.get("device_name", "")),
                 "delete_on_termination": bool(state.get("delete_on_termination")),
                 "snapshot_id": str(source.get("id") or source.get("snapshot_id")),
-                "source_id": str(source.get("source_id", ""))})
+                "source_id": str(source.get("source_id", "")),
+                "volume_gib": int(result.get("size_gib") or 0), "blank": bool(result.get("blank"))})
     return volumes
+
+
+def block_statements(snapshots: Sequence[Mapping[str, Any]], partition: str) -> list[dict[str, Any]]:
+    """Statements of a policy that lets a host read the blocks of these snapshots, and of no others.
+
+    :param snapshots: of the C(snapshot_result).
+    """
+    arns = [f"arn:{partition}:ec2:{item['region']}::snapshot/{item['id']}" for item in snapshots]
+    keys = sorted({str(item["kms_key_id"]) for item in snapshots if item.get("encrypted") and item.get("kms_key_id")})
+    read = {"Sid": "ReadBlocksOfTheEvidence", "Effect": "Allow",
+            "Action": ["ebs:GetSnapshotBlock", "ebs:ListSnapshotBlocks"], "Resource": arns}
+    opened = {"Sid": "OpenBlocksOfTheEvidence", "Effect": "Allow", "Action": "kms:Decrypt", "Resource": keys}
+    return [read, *([opened] if keys else [])]
 
 
 def analysis_host_result(instance: Mapping[str, Any], choice: Mapping[str, Any],
@@ -216,6 +230,7 @@ class FilterModule:
             "known_hosts": known_hosts,
             "known_hosts_file": known_hosts_file,
             "attached_volumes": attached_volumes,
+            "block_statements": block_statements,
             "analysis_host_outline": analysis_host_outline,
             "analysis_host_result": analysis_host_result,
         }

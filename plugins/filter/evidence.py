@@ -18,14 +18,22 @@ Volume = Mapping[str, Any]
 # Kinds of partitions that hold something, and nothing that an analysis can look at.
 CLOSED = ("luks", "bitlocker", "swap", "raid", "unknown")
 
+# What is known of a volume that was filled block by block.
+IMAGE = ("size", "blocks", "sha256", "linear_sha256")
 
-def evidence_facts(mounted: Sequence[Mapping[str, Any]], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+
+def evidence_facts(mounted: Sequence[Mapping[str, Any]], known: Mapping[str, Any] | None = None,
+                   filled: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """All volumes of a host and the sets that they belong to, evidence first.
 
     :param mounted: the results of M(dfir.aws.evidence_volume) in a loop.
     :param known: what was known before; volumes that are mounted again take the places of their earlier selves.
+    :param filled: the results of M(dfir.aws.ebs_snapshot_image) in a loop over volumes that were made empty. Such a
+        volume has an C(image): what was hashed while it was written.
     """
-    new = [dict(result["volume"]) for result in mounted]
+    images = {str(result["item"]["volume_id"]): {key: result["image"][key] for key in IMAGE} for result in filled}
+    new = [{**result["volume"], **({"image": images[result["volume"]["volume_id"]]}
+                                   if result["volume"]["volume_id"] in images else {})} for result in mounted]
     ids = {volume["volume_id"] for volume in new}
     volumes = [*(dict(volume) for volume in (known or {}).get("volumes") or [] if volume["volume_id"] not in ids), *new]
     volumes.sort(key=lambda volume: volume["role"] != "evidence")
@@ -58,7 +66,7 @@ def journal_wanted(evidence: Mapping[str, Any] | None, journal: str) -> list[dic
                       and (journal == "both" or (journal == "auto" and part["journal_dirty"] is True))]
         if volume["role"] == "evidence" and partitions:
             wanted.append({"journal_of": str(volume["volume_id"]), "snapshot_id": str(volume["snapshot_id"]),
-                           "partitions": partitions})
+                           "volume_gib": int(volume.get("size_bytes") or 0) >> 30, "partitions": partitions})
     return wanted
 
 
@@ -67,8 +75,9 @@ def journal_volumes(wanted: Sequence[Mapping[str, Any]], created: Sequence[Mappi
 
     :param created: the results of M(dfir.aws.ec2_snapshot_volume) in a loop over `wanted`.
     """
-    made = {str(result["item"]["journal_of"]): str(result["volume_id"]) for result in created}
-    return [{**item, "volume_id": made[str(item["journal_of"])], "role": "journal"} for item in wanted]
+    made = {str(result["item"]["journal_of"]): result for result in created}
+    return [{**item, "volume_id": str(made[str(item["journal_of"])]["volume_id"]), "role": "journal",
+             "blank": bool(made[str(item["journal_of"])].get("blank"))} for item in wanted]
 
 
 def artifact_folders(volumes: Sequence[Volume], request: Mapping[str, Any]) -> dict[str, str]:

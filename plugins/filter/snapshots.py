@@ -22,8 +22,11 @@ def _tags(snapshot: Snapshot) -> Mapping[str, str]:
     return snapshot.get("tags") or {}
 
 
-def snapshot_refusal(found: Sequence[Snapshot], snapshot_id: str, region: str) -> str:
-    """Why the source snapshot cannot be used, in one sentence, or an empty string (pitfall 10)."""
+def snapshot_refusal(found: Sequence[Snapshot], snapshot_id: str, region: str, attached: bool = True) -> str:
+    """Why the source snapshot cannot be used, in one sentence, or an empty string (pitfall 10).
+
+    :param attached: a volume made from it will be attached to a running host.
+    """
     if not found:
         return (f"Snapshot {snapshot_id} is not in {region}, or it is not shared with this account: check the id and "
                 "the region, or ask its owner to share it.")
@@ -44,7 +47,7 @@ def snapshot_refusal(found: Sequence[Snapshot], snapshot_id: str, region: str) -
                 "createVolumePermission), or copy it into this account and have the copy analyzed.")
     if snapshot.get("outpost_arn"):
         return f"Snapshot {snapshot_id} lies on an Outpost: copy it to the region {region} first."
-    if snapshot.get("product_codes"):
+    if attached and snapshot.get("product_codes"):
         return product_codes.refusal(f"Snapshot {snapshot_id}", list(snapshot["product_codes"]))
     return ""
 
@@ -97,16 +100,19 @@ def _source_of(choice: Mapping[str, Any], looked: Sequence[Mapping[str, Any]]) -
     return None
 
 
-def snapshot_refusals(choices: Sequence[Mapping[str, Any]], looked: Sequence[Mapping[str, Any]]) -> str:
+def snapshot_refusals(choices: Sequence[Mapping[str, Any]], looked: Sequence[Mapping[str, Any]],
+                      evidence_by: str = "volume") -> str:
     """Why snapshots cannot be used, a sentence each, or an empty string.
 
     :param looked: what the source regions have of those that are to be copied: results of a loop over choices.
+    :param evidence_by: the request's field. Of V(direct) no volume from a snapshot is attached.
     """
     sentences = []
     for choice in choices:
         source = _source_of(choice, looked)
         seen = ([choice["snapshot"]] if choice["snapshot"] else []) if source is None else source
-        sentences.append(snapshot_refusal(seen, choice["source_id"], choice["source_region"]))
+        sentences.append(snapshot_refusal(seen, choice["source_id"], choice["source_region"],
+                                          attached=evidence_by != "direct"))
     return " ".join(sentence for sentence in sentences if sentence)
 
 

@@ -9,6 +9,7 @@ a host ends itself at its time limit, or as late as an analyst may move that, wh
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +19,8 @@ from . import prices
 
 GIB = 2**30
 HOURS_A_MONTH = 730  # as AWS bills a GiB-month
+BLOCKS_A_GIB = 2048  # of EBS direct, 512 KiB each
+BLOCKS_A_SECOND = 980  # at which the engine reads one snapshot (ebs/rate.py), several of them one after the other
 CURRENCY = "USD"
 WIDTH = 64  # columns of a line in the job's output, behind its name
 NOT_INCLUDED = (
@@ -82,7 +85,11 @@ def make(request: Mapping[str, Any], found: Mapping[str, Any], host: Host, table
     journal_gib = 0 if request.get("journal") == "ignore" else volume_gib
     volumes_gib = host.root_gib + host.scratch_gib + volume_gib + journal_gib
     automatic = request["mode"] == "automatic"
-    expected = min(host.hours, (setup_minutes + minutes_per_gib * data_gib) / 60) if automatic else host.hours
+    direct = request.get("evidence_by") == "direct"
+    # A second volume is filled like the first one.
+    blocks = math.ceil(data_gib * BLOCKS_A_GIB) * (2 if journal_gib else 1) if direct else 0
+    filling = blocks / BLOCKS_A_SECOND / 60
+    expected = min(host.hours, (setup_minutes + minutes_per_gib * data_gib + filling) / 60) if automatic else host.hours
     family = host.instance_type.partition(".")[0]
     rate = prices.find(tables, "host", region, (host.instance_type, family))
     # A family's price is that of a vCPU; a type's price is that of the whole host.
@@ -95,6 +102,9 @@ def make(request: Mapping[str, Any], found: Mapping[str, Any], host: Host, table
         items += [_item("copy transfer", copied_gib, "GiB", leaving, leaving and leaving.usd),
                   _item(f"copy {_short(keep_hours)} h", copied_gib, "GiB", stored,
                         stored and stored.usd * keep_hours * month)]
+    if direct:
+        each = prices.find(tables, "blocks", region)
+        items.append(_item("blocks", blocks / 1000, "1,000", each, each and each.usd))
     disk = prices.find(tables, "volume", region)
     items += [_item("host", host.longest_hours, "h", rate, per_hour),
               _item("volumes", volumes_gib * host.longest_hours, "GiB-h", disk, disk and disk.usd * month)]
@@ -104,6 +114,7 @@ def make(request: Mapping[str, Any], found: Mapping[str, Any], host: Host, table
         "request_id": request["request_id"], "mode": request["mode"],
         "snapshots": [{**snapshot, "data_gib": round(snapshot["data_gib"], 3)} for snapshot in snapshots],
         "source_region": snapshots[0]["source_region"], "region": region,
+        "evidence_by": "direct" if direct else "volume",
         "volume_gib": volume_gib, "journal_gib": journal_gib, "data_gib": round(data_gib, 3),
         "copied_gib": round(copied_gib, 3), "host": asdict(host), "volumes_gib": volumes_gib,
         "expected_hours": round(expected, 2), "items": [asdict(item) for item in items], "currency": CURRENCY,
@@ -166,7 +177,8 @@ def table(plan: Mapping[str, Any], kept: bool = False, check_mode: bool = False)
                      f"{plan['region']}"),
             ("Time", f"at most {_hours(host)}, {_expected(plan)}"),
             ("Volumes", f"{plan['volumes_gib']} GiB gp3 (root {host['root_gib']}, scratch {host['scratch_gib']}, "
-                        f"evidence {plan['volume_gib']}{_journal(plan)})"),
+                        f"evidence {plan['volume_gib']}{_journal(plan)})"
+                        + (", filled block by block" if plan.get("evidence_by") == "direct" else "")),
             *[("Cost", _line(item)) for item in plan["items"]],
             ("Cost", f"{'at most, in ' + plan['currency']:<45}{_amount(plan['total_usd']):>9}"),
             ("Limit", "none" if plan["max_cost_usd"] is None else

@@ -15,6 +15,7 @@ ITEMS = {
     "volume": "a GiB and month of gp3",
     "snapshot": "a GiB and month of a stored snapshot",
     "transfer": "a GiB that leaves the region for another one",
+    "blocks": "1,000 blocks read by EBS direct",
 }
 ANY_REGION = "*"
 # The region whose prices stand in for those of another. It is mostly the cheapest: the plan says where it stands in.

@@ -38,6 +38,6 @@ def _asked(call: Any, **which: str) -> list[str] | None:
 def refusal(what: str, codes: list[str]) -> str:
     """Why it cannot be analyzed on a host, and what can be done; `what` is as in "Snapshot snap-1"."""
     return (f"{what} carries the AWS Marketplace product code {', '.join(codes)}: AWS attaches its volumes to stopped "
-            "instances of that product only, and not to a running analysis host. Take an image of the snapshot, which "
-            "attaches nothing (playbooks/image_snapshot.yml); uploaded as a snapshot of its own "
-            "(dfir.aws.ebs_snapshot_upload), which has no code, it can be analyzed.")
+            "instances of that product only, and not to a running analysis host. Ask with evidence_by=direct: an empty "
+            "volume, which has no code, is filled with its blocks. Or take an image of it, which attaches nothing "
+            "(playbooks/image_snapshot.yml).")

@@ -101,6 +101,8 @@ FIELDS: tuple[Field, ...] = (
           required=False, default="automatic"),
     Field("journal", "text", "must be 'auto', 'both' or 'ignore'.", allowed=("auto", "both", "ignore"),
           required=False, default="auto"),
+    Field("evidence_by", "text", "must be 'volume' (made from the snapshot) or 'direct' (an empty volume, filled and "
+          "hashed block by block).", allowed=("volume", "direct"), required=False, default="volume"),
     Field(
         "time_limit_hours",
         "number",

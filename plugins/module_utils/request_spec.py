@@ -30,8 +30,8 @@ def parse_iso(text: str) -> datetime:
 def identity(account: str, uid: str, values: Mapping[str, Any]) -> str:
     """16 hexadecimal digits over the fields that make two requests the same request.
 
-    Instance type, time limit, cost limit, journals and waiting are how, not what: the same request may come back with
-    others. Snapshots are sorted: the order in which somebody names them says nothing.
+    Instance type, time limit, cost limit, journals, how the evidence comes and waiting are how, not what: the same
+    request may come back with others. Snapshots are sorted: the order in which somebody names them says nothing.
     """
     canonical = {
         "account": account,
@@ -77,6 +77,7 @@ def build(values: Mapping[str, Any], analyst: Mapping[str, Any], caller: Caller,
         "instance_type": values["aws_ec2_instance_type"],
         "mode": values["forensics_mode"],
         "journal": values["journal"],
+        "evidence_by": values["evidence_by"],
         "time_limit_hours": values["time_limit_hours"],
         "max_cost_usd": values["max_cost_usd"],
         "max_hours": values["max_hours"],

@@ -14,6 +14,7 @@ from .findings import MANUAL, MISSING, OK, RIGHTS, UNKNOWN, Asks, ClientError, F
 from .policies import Call, Undecidable, decide, parse
 
 NOBODY = "0" * 16  # the id of a request that there is not
+NO_SNAPSHOT = "snap-00000000000000000"
 
 
 def caller(asks: Asks) -> Iterator[Finding]:
@@ -120,7 +121,7 @@ def record_rights(asks: Asks) -> Iterator[Finding]:
 
 
 def boundary(asks: Asks) -> Iterator[Finding]:
-    """The permissions boundary of hosts: there, wide enough to write artifacts, and no wider."""
+    """The permissions boundary of hosts: there, wide enough to write artifacts (and to read blocks), and no wider."""
     arn = str(asks.settings["permissions_boundary_arn"] or "")
     create = (
         "aws iam create-policy --path /dfir/ --policy-name dfir-analysis-host-boundary --policy-document "
@@ -152,12 +153,17 @@ def boundary(asks: Asks) -> Iterator[Finding]:
         ("iam:PassRole", "*"),
         ("sts:AssumeRole", "*"),
     ]
+    blocks = [
+        ("ebs:ListSnapshotBlocks", f"arn:{arn.split(':')[1]}:ec2:{asks.bucket_region}::snapshot/{NO_SNAPSHOT}"),
+        ("ebs:GetSnapshotBlock", f"arn:{arn.split(':')[1]}:ec2:{asks.bucket_region}::snapshot/{NO_SNAPSHOT}"),
+    ]
     try:
         statements = parse(document)
         if decide(statements, Call("s3:PutObject", f"{objects}INC-0/x")) != "allow":
             yield Finding("boundary", MISSING, f"{arn} does not let hosts write artifacts into {asks.bucket}", update)
             return
         more = [action for action, resource in wide if decide(statements, Call(action, resource)) == "allow"]
+        closed = [action for action, resource in blocks if decide(statements, Call(action, resource)) != "allow"]
     except Undecidable as error:
         yield Finding("boundary", UNKNOWN, f"{arn} is there, but {error} is not understood here")
         return
@@ -165,5 +171,13 @@ def boundary(asks: Asks) -> Iterator[Finding]:
         yield Finding(
             "boundary", MISSING, f"{arn} allows a host more than it needs ({', '.join(dict.fromkeys(more))})", update
         )
-    else:
-        yield Finding("boundary", OK, arn)
+        return
+    yield Finding("boundary", OK, arn)
+    if closed:
+        yield Finding(
+            "boundary",
+            MISSING,
+            f"{arn} does not let hosts read blocks ({', '.join(closed)}): requests with evidence_by=direct would fail",
+            update,
+            needed=False,
+        )

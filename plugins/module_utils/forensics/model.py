@@ -80,6 +80,7 @@ class Evidence:
     size_bytes: int
     partitions: tuple[Partition, ...]
     journal_of: str = ""
+    sha256: str = ""  # of all its bytes, where it was filled block by block
 
     def stem(self, partition: Partition) -> str:
         """What the names of a partition's artifacts begin with: `vol-…p1`, `vol-…p1.vg-lv` for a logical volume, and
@@ -142,7 +143,12 @@ def _volume(data: dict[str, Any]) -> Evidence:
             journal_dirty=entry.get("journal_dirty"), reason=entry.get("reason") or None)
         for entry in data["partitions"])
     return Evidence(str(data["volume_id"]), str(data.get("snapshot_id") or ""), int(data.get("size_bytes") or 0),
-                    partitions, str(data.get("journal_of") or ""))
+                    partitions, str(data.get("journal_of") or ""), _sha256(data.get("image")))
+
+
+def _sha256(image: Any) -> str:
+    digest = str((image or {}).get("sha256", ""))
+    return digest if re.fullmatch(r"[0-9a-f]{64}", digest) else ""
 
 
 def clean(text: str | bytes, limit: int = EXCERPT_LIMIT) -> str:

@@ -65,7 +65,8 @@ def summarize(host: Host, artifacts: Artifacts, outcomes: Iterable[Outcome], sta
             "ended": utc_now(), "seconds": seconds, "settings": settings, "versions": versions(),
             "content": content.describe(), "validation": validation,
             "volumes": [{"volume_id": volume.volume_id, "snapshot_id": volume.snapshot_id,
-                         "journal_of": volume.journal_of, "size_bytes": volume.size_bytes} for volume in host.volumes],
+                         "journal_of": volume.journal_of, "size_bytes": volume.size_bytes,
+                         **({"sha256": volume.sha256} if volume.sha256 else {})} for volume in host.volumes],
             "sets": [dict(found) for found in host.sets], "partitions": partitions,
             "kinds": dict(sorted(kinds.items())), "totals": dict(totals)}
 

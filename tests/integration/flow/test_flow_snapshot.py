@@ -89,7 +89,7 @@ def test_p24_a_snapshot_with_a_marketplace_product_code(site: Site) -> None:
     arm(site.lab, "ec2.product_code", f"snapshot={origin}", "code=25m3", "times=always")
     request = site.request(aws_snapshot_id=origin)
     assert check_alert(request, request.run(), "snapshot", f"Snapshot {origin} carries the AWS Marketplace product "
-                       "code 25m3", "Take an image of the snapshot") == []
+                       "code 25m3", "evidence_by=direct", "take an image of it") == []
     assert copies(site.lab, origin) == [] and instances(site.lab, request.id) == []
 
 

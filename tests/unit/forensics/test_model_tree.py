@@ -42,6 +42,11 @@ def test_the_journal_of_a_partition_is_named_after_its_evidence(tmp_path: Path) 
         "vol-0123456789abcdef0p1", "vol-0aaaaaaaap1", "vol-0123456789abcdef0p1.journal"]
 
 
+@pytest.mark.parametrize(("image", "known"), [({"sha256": "a" * 64}, "a" * 64), ({"sha256": "<b>"}, ""), (None, "")])
+def test_the_hash_of_a_volume_that_was_filled_is_known(tmp_path: Path, image: object, known: str) -> None:
+    assert model.load_evidence(evidence_file(tmp_path, image=image)).volumes[0].sha256 == known
+
+
 @pytest.mark.parametrize("change", [{"journal_of": "../x"}, {"volume_id": ""}, {"journal_of": "vol-0aaaaaaaa"}])
 def test_p43_a_second_volume_that_cannot_be_one_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     """The last: then there is no evidence volume at all."""

@@ -186,6 +186,14 @@ class TestBoundary:
             PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": statements}))
         missing(account.look(identity.boundary), said)
 
+    def test_one_of_a_time_before_hosts_read_blocks(self, account: Account) -> None:
+        document = json.loads(seed.document("analysis-host-boundary.json"))
+        document["Statement"] = [item for item in document["Statement"] if item["Sid"] != "AtMostReadBlocks"]
+        account.kit.client("iam").create_policy_version(
+            PolicyArn=SETTINGS["permissions_boundary_arn"], SetAsDefault=True, PolicyDocument=json.dumps(document))
+        found = account.look(identity.boundary)
+        assert not missing(found, "evidence_by=direct").needed and findings.verdict(found) == ""
+
 
 class TestCompute:
     def test_a_quota_that_is_too_small(self, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.dfir.aws.plugins.filter.analysis_hosts import (
     analysis_host_result,
     attached_volumes,
+    block_statements,
     choose_instance,
     known_hosts,
     launch_disks,
@@ -100,7 +101,7 @@ def test_p42_user_data_holds_no_secret(user_data: dict[str, Any]) -> None:
 def test_p28_the_hosts_policy_writes_below_its_own_prefix_only() -> None:
     text = render("host_policy.json.j2", analysis_host_partition="aws", analysis_host_artifact_bucket="ARTIFACT_BUCKET",
                   analysis_host_artifact_prefix="ARTIFACT_PREFIX", analysis_host_artifact_folders=[],
-                  analysis_host_extra_policy_statements=[])
+                  analysis_host_block_statements=[], analysis_host_extra_policy_statements=[])
     assert json.loads(text) == json.loads((IAM / "analysis-host-policy.json").read_text())
     actions = [action for statement in json.loads(text)["Statement"] for action in statement["Action"]]
     assert sorted(actions) == ["s3:AbortMultipartUpload", "s3:PutObject"]
@@ -110,14 +111,15 @@ def test_more_statements_are_possible() -> None:
     more = {"Effect": "Allow", "Action": "kms:GenerateDataKey", "Resource": "arn:k"}
     text = render("host_policy.json.j2", analysis_host_partition="aws", analysis_host_artifact_bucket="b",
                   analysis_host_artifact_prefix="p/", analysis_host_artifact_folders=[],
-                  analysis_host_extra_policy_statements=[more])
+                  analysis_host_block_statements=[], analysis_host_extra_policy_statements=[more])
     assert json.loads(text)["Statement"][1] == more
 
 
 def test_p28_of_several_snapshots_only_artifacts_of_volumes_can_be_written_into_each_folder() -> None:
     """The marker of a request for one of them alone must not come from this host."""
     text = render("host_policy.json.j2", analysis_host_partition="aws", analysis_host_artifact_bucket="b",
-                  analysis_host_artifact_prefix="INC-1/set-1/", analysis_host_extra_policy_statements=[],
+                  analysis_host_artifact_prefix="INC-1/set-1/", analysis_host_block_statements=[],
+                  analysis_host_extra_policy_statements=[],
                   analysis_host_artifact_folders=["INC-1/snap-a/", "INC-1/snap-b/"])
     assert [item["Resource"] for item in json.loads(text)["Statement"]] == [
         "arn:aws:s3:::b/INC-1/set-1/*", "arn:aws:s3:::b/INC-1/snap-a/vol-*", "arn:aws:s3:::b/INC-1/snap-b/vol-*"]
@@ -214,7 +216,8 @@ def test_result_and_known_hosts() -> None:
 
 
 def test_volumes_are_known_with_their_snapshots_and_the_last_word_about_their_attachment() -> None:
-    created = [{"volume_id": "vol-a", "item": {"id": "snap-copy", "source_id": "snap-a"}},
+    created = [{"volume_id": "vol-a", "size_gib": 8, "blank": True,
+                "item": {"id": "snap-copy", "source_id": "snap-a"}},
                {"volume_id": "vol-b", "item": {"snapshot_id": "snap-b", "journal_of": "vol-x"}},
                {"volume_id": "", "item": {"id": "snap-c"}}]
     attached = [{"volume_id": "vol-a", "device_name": "/dev/sdf", "delete_on_termination": True},
@@ -222,10 +225,21 @@ def test_volumes_are_known_with_their_snapshots_and_the_last_word_about_their_at
                 {"volume_id": "vol-b", "device_name": "/dev/sdg", "delete_on_termination": True}]
     assert attached_volumes(created, attached) == [
         {"volume_id": "vol-a", "device_name": "/dev/sdf", "delete_on_termination": True, "snapshot_id": "snap-copy",
-         "source_id": "snap-a"},
+         "source_id": "snap-a", "volume_gib": 8, "blank": True},
         {"volume_id": "vol-b", "device_name": "/dev/sdg", "delete_on_termination": True, "snapshot_id": "snap-b",
-         "source_id": ""}]
+         "source_id": "", "volume_gib": 0, "blank": False}]
     assert attached_volumes(created[2:], []) == [], "check mode makes none"
+
+
+def test_a_host_reads_blocks_of_its_own_snapshots_and_opens_them_with_their_keys_alone() -> None:
+    plain = {"id": "snap-a", "region": "eu-west-1", "encrypted": False, "kms_key_id": ""}
+    key = "arn:aws-cn:kms:eu-west-1:123456789012:key/k"
+    [read] = block_statements([plain], "aws-cn")
+    assert read["Resource"] == ["arn:aws-cn:ec2:eu-west-1::snapshot/snap-a"]
+    assert read["Action"] == ["ebs:GetSnapshotBlock", "ebs:ListSnapshotBlocks"]
+    both = [plain, {**plain, "id": "snap-b", "encrypted": True, "kms_key_id": key}]
+    assert [statement["Resource"] for statement in block_statements(both, "aws-cn")] == [
+        [f"arn:aws-cn:ec2:eu-west-1::snapshot/snap-{letter}" for letter in "ab"], [key]]
 
 
 @pytest.mark.parametrize(("given", "hours"), [("3", 3), (3, 3), ("0.5", 0.5), (0.5, 0.5)])

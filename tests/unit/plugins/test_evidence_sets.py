@@ -235,11 +235,20 @@ def test_every_filter_has_its_documentation(name: str) -> None:
 @pytest.mark.parametrize(("journal", "partitions"), [("ignore", []), ("auto", [1]), ("both", [1, 2, 3])])
 def test_p20_who_gets_a_second_volume(journal: str, partitions: list[int]) -> None:
     volume = evidence(part(1), part(2, "xfs", False), part(3, "btrfs", None), part(4, "vfat", False),
-                      part(5, "ext2", False), part(6, "swap", None, kind="swap"))
+                      part(5, "ext2", False), part(6, "swap", None, kind="swap"), size_bytes=8 << 30)
     wanted = filters.journal_wanted(filters.evidence_facts([{"volume": volume}]), journal)
-    assert wanted == ([{"journal_of": "vol-0123456789abcdef0", "snapshot_id": "snap-1", "partitions": partitions}]
+    assert wanted == ([{"journal_of": "vol-0123456789abcdef0", "snapshot_id": "snap-1", "volume_gib": 8,
+                       "partitions": partitions}]
                       if partitions else [])
     assert filters.journal_wanted({}, journal) == [] == filters.journal_wanted(None, journal)
+
+
+def test_a_volume_that_was_filled_is_known_with_its_hash() -> None:
+    image = {"size": 8 << 30, "blocks": 7, "sha256": "a" * 64, "linear_sha256": "b" * 64}
+    filled = [{"item": {"volume_id": "vol-0123456789abcdef0"}, "image": {**image, "session": {}, "sinks": []}}]
+    [volume] = filters.evidence_facts([{"volume": evidence(part(1))}], {}, filled)["volumes"]
+    assert volume["image"] == image
+    assert "image" not in filters.evidence_facts([{"volume": evidence(part(1))}], {}, [])["volumes"][0]
 
 
 def test_a_second_volume_never_gets_a_third() -> None:

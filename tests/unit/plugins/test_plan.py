@@ -22,7 +22,8 @@ DEFAULTS = yaml.safe_load((FOLDER.parents[1] / "roles/plan/defaults/main.yml").r
 TABLES = DEFAULTS["plan_default_prices"]
 # Round numbers, to be calculated by hand.
 OURS = [{"item": item, "as_of": "2026-11-01", "source": "contract", "prices": {"eu-west-1": price, "us-east-1": price}}
-        for item, price in (("host", {"m6i": 0.05}), ("volume", 0.073), ("snapshot", 0.0365), ("transfer", 0.02))]
+        for item, price in (("host", {"m6i": 0.05}), ("volume", 0.073), ("snapshot", 0.0365), ("transfer", 0.02),
+                            ("blocks", 0.003))]
 REQUEST: dict[str, Any] = {"request_id": "0123456789abcdef", "mode": "automatic", "time_limit_hours": None,
                            "analysis_region": "eu-west-1", "max_cost_usd": None, "journal": "ignore"}
 COPY = {"how": "copy", "id": "snap-1", "volume_gib": 100, "full_bytes": 40 * 2**30, "pending": False,
@@ -85,6 +86,16 @@ def test_the_estimate_is_what_the_formula_of_the_manual_gives() -> None:
     assert plan["total_usd"] == pytest.approx(0.8 + 0.336 + 0.6 + 0.1428, abs=0.005)
     assert plan["currency"] == "USD" and "taxes and discounts" in plan["not_included"]
     assert plan["expected_hours"] == pytest.approx(70 / 60, abs=0.01)
+
+
+def test_blocks_are_counted_where_the_evidence_comes_by_them() -> None:
+    plan = make(evidence_by="direct")
+    assert cost(plan)["blocks"] == pytest.approx(40 * 2048 / 1000 * 0.003, abs=1e-3)
+    assert plan["expected_hours"] == pytest.approx((70 + 40 * 2048 / 980 / 60) / 60, abs=0.01)
+    assert "filled block by block" in " ".join(" ".join(line[10:] for line in filters.plan.table(plan)).split())
+    twice = make(evidence_by="direct", journal="auto")
+    assert cost(twice)["blocks"] == pytest.approx(2 * cost(plan)["blocks"], abs=1e-3)
+    assert "blocks" not in cost(make(evidence_by="volume")) and "filled" not in str(filters.plan.table(make()))
 
 
 def test_a_session_is_counted_to_the_end_that_the_analyst_may_move_it_to() -> None:

@@ -34,7 +34,7 @@ def test_the_valid_request_is_accepted_with_defaults() -> None:
     assert problems == []
     left_out = {"time_limit_hours": None, "max_cost_usd": None, "max_hours": None}
     assert values == {**VALID, **left_out, "aws_snapshot_id": [VALID["aws_snapshot_id"]], "journal": "auto",
-                      "wait_for_results": True, "attempt": 1}
+                      "evidence_by": "volume", "wait_for_results": True, "attempt": 1}
 
 
 @pytest.mark.parametrize("entry", TABLE["refused"], ids=lambda entry: entry["name"])
@@ -83,6 +83,8 @@ def test_p43_hostile_input_is_refused_with_one_sentence_that_names_the_field(ent
         ("journal", "", "auto"),
         ("journal", "both", "both"),
         ("journal", "ignore", "ignore"),
+        ("evidence_by", "", "volume"),
+        ("evidence_by", "direct", "direct"),
         ("aws_snapshot_region", "", "eu-west-1"),
         ("aws_analysis_region", "us-gov-west-1", "us-gov-west-1"),
         ("aws_analysis_region", "ap-southeast-5", "ap-southeast-5"),

@@ -56,7 +56,8 @@ def test_p24_one_of_ours_with_a_product_code(aws: tuple[Any, Stubber]) -> None:
     assert found[0]["product_codes"] == ["25m3"]
     said = snapshot_refusal(found, SNAPSHOT, "eu-west-1")
     assert said.startswith(f"Snapshot {SNAPSHOT} carries the AWS Marketplace product code 25m3: ")
-    assert "playbooks/image_snapshot.yml" in said and "dfir.aws.ebs_snapshot_upload" in said
+    assert "playbooks/image_snapshot.yml" in said and "evidence_by=direct" in said
+    assert snapshot_refusal(found, SNAPSHOT, "eu-west-1", attached=False) == ""
 
 
 @pytest.mark.parametrize("code", ["InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed"])

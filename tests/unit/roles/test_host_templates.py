@@ -109,7 +109,7 @@ def test_scripts_parse(role: str, name: str) -> None:
 
 
 def test_packages_install_themselves_without_asking_and_one_by_one_quoted() -> None:
-    unit = render("toolbox", "dfir-packages.service", toolbox_packages=["podman", "x;reboot"])
+    unit = render("toolbox", "dfir-packages.service", toolbox_packages=["podman"], toolbox_more_packages=["x;reboot"])
     update, install = settings(unit, "ExecStart")
     assert update == "/usr/bin/apt-get update"
     words = shlex.split(install)
