@@ -44,7 +44,8 @@ def play(work: Path) -> dict[str, Any]:
                    for number, volume in enumerate((FIRST, SECOND), 1)]
         facts = evidence.evidence_facts(mounted)
         [wanted] = evidence.journal_wanted(facts, "auto")
-        applied = module(work / "journal", JOURNAL, role="journal", **wanted)
+        asked = {name: wanted[name] for name in ("journal_of", "snapshot_id", "partitions")}
+        applied = module(work / "journal", JOURNAL, role="journal", **asked)
         facts = evidence.evidence_facts([applied], facts)
         (work / "evidence.json").write_text(json.dumps(facts))
         (work / "scratch").mkdir()

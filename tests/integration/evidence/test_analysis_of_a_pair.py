@@ -43,7 +43,7 @@ def test_p16_both_disks_keep_their_hashes(run: dict[str, Any]) -> None:
 
 
 def test_only_the_dirty_one_gets_a_second_volume(run: dict[str, Any]) -> None:
-    assert run["wanted"] == {"journal_of": FIRST, "snapshot_id": "snap-1", "partitions": [1]}
+    assert run["wanted"] == {"journal_of": FIRST, "snapshot_id": "snap-1", "partitions": [1], "volume_gib": 1}
 
 
 def test_everything_is_analyzed_and_named_after_the_evidence(run: dict[str, Any]) -> None:
