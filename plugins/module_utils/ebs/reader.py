@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from .client import EbsClient
 from .errors import BadInput, EngineError
 from .ondemand import CONNECTIONS, OnDemand
 from .pattern import FURTHEST, Pattern
+from .spill import LARGEST, Spill
 
 MEMORY = 96 << 20  # bytes of blocks that are kept
 
@@ -53,7 +54,8 @@ class Access:
 
 class SnapshotBlocks:
     """The blocks of a snapshot. `limit`: how many may be fetched in all; `image`: where to keep them on the disk, as
-    the partial image of that name. `access` says what it has cost."""
+    the partial image of that name; `spill`: without that, keep up to a GiB of them in a file without a name. `access`
+    says what it has cost."""
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class SnapshotBlocks:
         image: Path | str | None = None,
         connections: int = CONNECTIONS,
         furthest: int = FURTHEST,
+        spill: bool = False,
     ) -> None:
         if connections < 1 or memory < BLOCK_SIZE:
             raise BadInput("Reading a snapshot needs at least one connection and memory for one block.")
@@ -77,13 +80,20 @@ class SnapshotBlocks:
         self._pattern = Pattern(block_count(self.gib), furthest=min(furthest, connections - 1, self._kept // 4))
         self._cache = BlockCache(image, snapshot_id, client.region, self.gib) if image is not None else None
         self._scratch = memoryview(bytearray(BLOCK_SIZE))
+        self._spill = Spill(LARGEST if spill and self._cache is None else 0)
+        self._coming: deque[int] = deque()  # what somebody has said will be read
+        self.failed: EngineError | None = None  # the first one: who reads through a library may never see it
         self._wire = OnDemand(client, snapshot_id, self.map.renew, self._take, connections=connections)
 
     def get(self, index: int) -> bytes:
         """A block; raises `BudgetSpent` where it would have to be fetched and no more may be."""
         found = self._memory.get(index)
         if found is None:
-            found = self._bring(index)
+            try:
+                found = self._bring(index)
+            except EngineError as error:
+                self.failed = self.failed or error
+                raise
         else:
             self._memory.move_to_end(index)
             if index not in self.access.wanted:
@@ -93,9 +103,39 @@ class SnapshotBlocks:
             self.access.unused -= index in self.access.ahead
         return found
 
+    def hint(self, indexes: Iterable[int]) -> None:
+        """These blocks will be read, in about this order: as many as there are connections are fetched meanwhile.
+
+        What was said before and has not been asked for is forgotten. Nothing is fetched beyond the limit for it.
+        """
+        self._coming = deque(indexes)
+        try:
+            self._fetch_coming()
+        except EngineError as error:
+            self.failed = self.failed or error
+            raise
+
+    def _fetch_coming(self) -> None:
+        access, coming = self.access, self._coming
+        while coming and self._wire.room:
+            index = coming.popleft()
+            if self._has(index):
+                continue
+            token = self.map.token(index)
+            if token is None:
+                continue
+            if self.limit is not None and len(access.fetched) >= self.limit:
+                coming.clear()
+                return
+            self._count(index)
+            access.unused += index not in access.ahead and index not in access.wanted
+            access.ahead.add(index)
+            self._wire.ask(index, token)
+
     def close(self) -> None:
         """Let go. What was asked for and has not been read is given up; it was counted."""
         self._wire.close()
+        self._spill.close()
         if self._cache is not None:
             self._cache.close()
 
@@ -105,6 +145,11 @@ class SnapshotBlocks:
             self._keep(index, self._scratch)
             self._ahead(index)
             return self._memory[index]
+        if (spilled := self._spill.read(index)) is not None:
+            self.access.cached += 1
+            self._keep(index, spilled)
+            self._ahead(index)
+            return spilled
         if index not in self._wire:
             token = self.map.token(index)
             if token is None:
@@ -128,10 +173,13 @@ class SnapshotBlocks:
     def _ahead(self, index: int) -> None:
         """Ask for what is likely to be wanted next, as far as that costs no waiting and has been of use so far."""
         access = self.access
+        if self._coming:  # somebody knows better
+            self._fetch_coming()
+            return
         for near in self._pattern.after(index):
             if not self._wire.room or access.unused > _UNUSED + len(access.fetched) // 8:
                 return
-            if near in self._memory or near in self._wire or (self._cache is not None and near in self._cache.digests):
+            if self._has(near):
                 continue
             token = self.map.token(near) if self.map.knows(near) else None
             if token is not None and (self.limit is None or len(access.fetched) < self.limit):
@@ -145,9 +193,18 @@ class SnapshotBlocks:
             self._cache.write(index, data, digest)
         self._keep(index, data)
 
-    def _keep(self, index: int, data: memoryview) -> None:
+    def _has(self, index: int) -> bool:
+        """Whether a block is here, or on its way."""
+        return (
+            index in self._memory
+            or index in self._wire
+            or index in self._spill
+            or (self._cache is not None and index in self._cache.digests)
+        )
+
+    def _keep(self, index: int, data: memoryview | bytes) -> None:
         while len(self._memory) >= self._kept:
-            self._memory.popitem(last=False)
+            self._spill.write(*self._memory.popitem(last=False))
         self._memory[index] = bytes(data)
 
 
@@ -196,6 +253,15 @@ class SnapshotFile(io.RawIOBase):
             yield piece
             size -= len(piece)
             index, start = index + 1, 0
+
+    def hint(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """These ranges (offset, length) will be read, in about this order."""
+        indexes: dict[int, None] = {}
+        for place, length in ranges:
+            if 0 <= place < self.size and length > 0:
+                last = min(place + length, self.size) - 1
+                indexes.update(dict.fromkeys(range(place // BLOCK_SIZE, last // BLOCK_SIZE + 1)))
+        self.blocks.hint(indexes)
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")

@@ -1,35 +1,15 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One EBS direct service for the tests of a process; each test finds it as it was made."""
+"""An empty bucket of the EBS direct service that the tests of a process share."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.unit.ebs.engine_kit import SharedKit
-
-
-@pytest.fixture(scope="session")
-def shared_kit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedKit]:
-    service = SharedKit(tmp_path_factory.mktemp("ebs"))
-    yield service
-    service.close()
-
-
-@pytest.fixture
-def kit(shared_kit: SharedKit) -> Iterator[SharedKit]:
-    """EBS direct, and S3, EC2 and STS (moto) at the same address."""
-    facts, settings = copy.deepcopy(shared_kit.catalog.snapshots), vars(shared_kit.settings).copy()
-    yield shared_kit
-    shared_kit.faults.clear()
-    shared_kit.authorizer.reader_may = []
-    shared_kit.catalog.snapshots |= facts
-    vars(shared_kit.settings).update(settings)
 
 
 @pytest.fixture
