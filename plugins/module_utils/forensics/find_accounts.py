@@ -13,7 +13,7 @@ from .scene import Scene
 from .tree import Entry
 
 POWERFUL_GROUPS = ("sudo", "wheel", "admin", "root", "docker", "lxd", "disk", "shadow", "adm")
-_KEY = re.compile(r"(?:^|\s)((?:ssh-|ecdsa-|sk-)[\w@.-]+)\s+([A-Za-z0-9+/=]{20,})\s*(.*)$")
+KEY = re.compile(r"(?:^|\s)((?:ssh-|ecdsa-|sk-)[\w@.-]+)\s+([A-Za-z0-9+/=]{20,})\s*(.*)$")
 
 
 def find(scene: Scene) -> Iterator[Finding]:
@@ -70,11 +70,8 @@ def _groups(scene: Scene) -> Iterator[Finding]:
 
 
 def _sudoers(scene: Scene) -> Iterator[Finding]:
-    files = [scene.tree.lookup("/etc/sudoers"), *scene.tree.entries("/etc/sudoers.d")]
-    for entry in files:
-        if entry is None or not entry.is_file or entry.name == b"README":
-            continue
-        for line in _logical_lines(scene.tree.text(entry.path) or ""):
+    for entry in sudoers_files(scene):
+        for line in logical_lines(scene.tree.text(entry.path) or ""):
             match = re.match(r"(%?[\w.#@+-]+|ALL)\s+[\w,!%.()-]+\s*=\s*(.*)", line)
             if not match or line.startswith(("Defaults", "User_Alias", "Cmnd_Alias", "Host_Alias", "Runas_Alias", "@")):
                 continue
@@ -97,7 +94,13 @@ def _sudoers(scene: Scene) -> Iterator[Finding]:
             yield scene.finding(entry, "sudo_rule", "sudoers", severity, why, line)
 
 
-def _logical_lines(text: str) -> Iterator[str]:
+def sudoers_files(scene: Scene) -> list[Entry]:
+    """Every file with rules for sudo."""
+    files = [scene.tree.lookup("/etc/sudoers"), *scene.tree.entries("/etc/sudoers.d")]
+    return [entry for entry in files if entry is not None and entry.is_file and entry.name != b"README"]
+
+
+def logical_lines(text: str) -> Iterator[str]:
     for line in text.replace("\\\n", " ").splitlines():
         line = line.split("#", 1)[0].strip() if not re.match(r"#\d", line) else line.strip()
         if line:
@@ -105,20 +108,26 @@ def _logical_lines(text: str) -> Iterator[str]:
 
 
 def _keys(scene: Scene) -> Iterator[Finding]:
+    for name, path, entry in key_files(scene):
+        yield from _keys_in(scene, entry, name, path)
+
+
+def key_files(scene: Scene) -> Iterator[tuple[str, str, Entry]]:
+    """Files with keys that are let in: whose, the path at which the SSH server looks, and the file."""
     for name, home in scene.homes():
         for file in ("authorized_keys", "authorized_keys2"):
             entry = scene.tree.lookup(f"{home}/.ssh/{file}")
             if entry is not None and entry.is_file:
-                yield from _keys_in(scene, entry, name, f"{home}/.ssh/{file}", file)
+                yield name, f"{home}/.ssh/{file}", entry
     for entry in scene.tree.entries("/etc/ssh/authorized_keys.d"):
         if entry.is_file:
-            yield from _keys_in(scene, entry, entry.name.decode("utf-8", "replace"), None, "authorized_keys")
+            yield entry.name.decode("utf-8", "replace"), entry.path.decode("utf-8", "surrogateescape"), entry
 
 
-def _keys_in(scene: Scene, entry: Entry, name: str, path: str | None, file: str) -> Iterator[Finding]:
+def _keys_in(scene: Scene, entry: Entry, name: str, path: str) -> Iterator[Finding]:
     account = scene.account(name)
     for line in (scene.tree.text(entry.path) or "").splitlines():
-        match = _KEY.search(line)
+        match = KEY.search(line)
         if not match or line.lstrip().startswith("#"):
             continue
         options = line[: match.start(1)].strip()
@@ -128,7 +137,7 @@ def _keys_in(scene: Scene, entry: Entry, name: str, path: str | None, file: str)
             severity, why = "info", f"key of {who} that only prints a notice"
         elif account is not None and (account.is_system or not account.can_log_in):
             severity, why = "high", f"{who} is a service account, and somebody can log in to it with a key"
-        elif file == "authorized_keys2":
+        elif path.endswith("/authorized_keys2"):
             severity, why = "medium", f"key of {who} in a file that hardly anybody uses"
         elif (account is not None and account.uid == 0) or name == "root":
             severity, why = "medium", "somebody can log in as root with this key"

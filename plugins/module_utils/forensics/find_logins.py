@@ -23,6 +23,7 @@ from .suspicion import reasons, worst
 from .times import iso
 from .tree import Entry
 
+GUESSERS = 100  # addresses that failed, each with a finding of its own
 MANY_FAILURES = 10  # people mistype a password a few times, machines dozens of times
 COMMON_LINES = 5  # this many messages in both logs show that both were kept, by clocks that agree
 _FAILED = re.compile(r"sshd(?:-session)?\[\d+\]: "
@@ -37,6 +38,7 @@ _ADDED = re.compile(r"(useradd|usermod|groupadd|gpasswd|passwd|chage)\[\d+\]: (.
 _WORTH_KEEPING = re.compile(r"^(?:Failed|Accepted|Invalid user) |COMMAND=|" + _TELLING.pattern)
 _SSHD = re.compile(r"sshd(?:-session)?")
 JOURNAL_LINES = 300_000
+QUICK_TEXT, QUICK_JOURNAL = 16 << 20, 32 << 20  # bytes that are read in a hurry: the newest
 JOURNAL_LIMIT = 4 << 30  # all files together; journald keeps no more by default
 
 RECORD = struct.Struct("<hxxi32s4s32s256shhiii16s20x")  # struct utmp of glibc on amd64, arm64 too
@@ -72,7 +74,7 @@ def find(scene: Scene) -> Iterator[Finding]:
 
 def _text_logs(scene: Scene, lines: list[LogLine]) -> Iterator[Finding]:
     """Put what the text logs hold into `lines`, the oldest log first; a finding where there is too much of it."""
-    zone, budget = zone_of(scene.tree), Budget()
+    zone, budget = zone_of(scene.tree), Budget(size=QUICK_TEXT) if scene.quick else Budget()
     found, unread = [], []
     for entry in reversed(logs(scene.tree, "auth.log", "secure")):  # what counts most is read first
         if not budget.spent:
@@ -82,9 +84,9 @@ def _text_logs(scene: Scene, lines: list[LogLine]) -> Iterator[Finding]:
     for part in reversed(found):
         lines += part
     if unread:
-        yield scene.finding(unread[0], "log_unread", "log_unreadable", "low",
-                            f"{len(unread)} logs, this one and older ones, were not read or not to their end: unpacked "
-                            "they hold more than can be sensible")
+        why = "the newest were" if scene.quick else "unpacked they hold more than can be sensible"
+        yield scene.finding(unread[0], "log_unread", "log_unreadable", "info" if scene.quick else "low",
+                            f"{len(unread)} logs, this one and older ones, were not read or not to their end: {why}")
 
 
 def _journal(scene: Scene, lines: list[LogLine]) -> Iterator[Finding]:
@@ -117,7 +119,7 @@ def _journal_lines(scene: Scene) -> Iterator[LogLine | Finding]:
     """Messages of interest in all files of the journal, each as syslog would write it."""
     files = [entry for _unused, entries in scene.tree.walk("/var/log/journal") for entry in entries
              if entry.is_file and re.search(rb"\.journal~?$", entry.name)]
-    left = JOURNAL_LIMIT
+    left = QUICK_JOURNAL if scene.quick else JOURNAL_LIMIT
     for entry in sorted(files, key=lambda entry: -entry.info.st_mtime_ns):
         stream = scene.tree.open(entry.path)
         left -= entry.info.st_size
@@ -203,13 +205,21 @@ def _guessing(scene: Scene, lines: list[LogLine], guessers: set[str]) -> Iterato
                             f"{success.address} logged in as {success.user} by {success.method} at "
                             f"{_at(success.line)}, after {success.failures} failures within 24 h",
                             success.line.raw)
-    for address, moments in failures.items():
-        if len(moments) >= MANY_FAILURES and address not in guessers:
-            tried = ", ".join(name for name, _unused in users[address].most_common(5))
-            yield scene.finding(where[address].entry, "password_guessing", "ssh_brute_force", "low",
-                                f"{len(moments)} failed logins from {address} between {moments[0]:%Y-%m-%d %H:%M:%S} "
-                                f"and {moments[-1]:%Y-%m-%d %H:%M:%S} UTC, none successful (tried {tried})",
-                                where[address].raw)
+    many = sorted((address for address, moments in failures.items()
+                   if len(moments) >= MANY_FAILURES and address not in guessers),
+                  key=lambda one: -len(failures[one]))
+    if len(many) > GUESSERS:
+        left = many[GUESSERS:]
+        yield scene.finding(where[left[0]].entry, "more_guessing", "ssh_brute_force", "low",
+                            f"{sum(len(failures[address]) for address in left):,} failed logins from {len(left):,} "
+                            "more addresses, none successful", where[left[0]].raw)
+    for address in many[:GUESSERS]:
+        moments = failures[address]
+        tried = ", ".join(name for name, _unused in users[address].most_common(5))
+        yield scene.finding(where[address].entry, "password_guessing", "ssh_brute_force", "low",
+                            f"{len(moments)} failed logins from {address} between {moments[0]:%Y-%m-%d %H:%M:%S} "
+                            f"and {moments[-1]:%Y-%m-%d %H:%M:%S} UTC, none successful (tried {tried})",
+                            where[address].raw)
 
 
 def _sudo(scene: Scene, lines: list[LogLine]) -> Iterator[Finding]:

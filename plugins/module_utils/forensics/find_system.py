@@ -145,7 +145,7 @@ def _altered(scene: Scene) -> Iterator[Finding]:
         if not path.decode("utf-8", "replace").startswith(_ACCOUNT_FILES):
             continue
         entry: Entry | None = scene.tree.lookup(path, follow_last=False)
-        if entry is None or not entry.is_file:
+        if entry is None or not entry.is_file or (scene.quick and not scene.packages.came_later(entry)):
             continue
         program = entry.executable or entry.name.endswith(b".so") or b".so." in entry.name
         if program and scene.packages.altered(entry.path):

@@ -79,6 +79,10 @@ def read_lines(tree: Tree, entry: Entry, budget: Budget) -> Iterator[str]:
             source = bz2.BZ2File(stream)
         left = SIZE_LIMIT
         try:
+            most = min(left, budget.size)
+            if source is stream and entry.info.st_size > most > 0:  # its end is the newest
+                stream.seek(entry.info.st_size - most)
+                budget.size -= len(stream.readline())
             while left > 0 and not budget.spent:
                 line = source.readline(65536)
                 if not line:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from .lvm_pieces import Nested, Part, Striped, Thin, Zeros, content, runs
+from .lvm_pieces import Files, Nested, Part, ReadAt, Striped, Thin, Zeros, content, runs
 
 SECTOR = 512
 LABEL_SECTORS = 4
@@ -86,6 +86,7 @@ class Group:
     present: dict[str, str]  # uuid without dashes -> device
     extent: int = 0
     starts: dict[str, tuple[str, int]] = field(default_factory=dict)  # name -> uuid, where its first extent begins
+    read_at: ReadAt | None = None  # of physical volumes that are no devices
 
     def __post_init__(self) -> None:
         self.extent = int(self.data["extent_size"]) * SECTOR
@@ -106,7 +107,7 @@ class Group:
 
     def open(self, name: str) -> BinaryIO:
         """A logical volume's content."""
-        return content(self.parts(name))
+        return content(self.parts(name), self.read_at)
 
     def parts(self, name: str, depth: int = 0) -> list[Part]:
         """What a logical volume is made of, in its order, without a gap."""
@@ -173,13 +174,16 @@ class Group:
         return self.parts(str(pool["metadata"]), depth + 1), self.parts(str(pool["pool"]), depth + 1)
 
 
-def read_groups(devices: Sequence[str]) -> tuple[list[Group], list[str]]:
-    """The volume groups on these devices, and one sentence for each device that cannot be understood."""
+def read_groups(devices: Sequence[str], read_at: ReadAt | None = None) -> tuple[list[Group], list[str]]:
+    """The volume groups on these devices, and one sentence for each device that cannot be understood.
+
+    :param read_at: reads them where they are no devices of this machine.
+    """
     found: list[Physical] = []
     problems: list[str] = []
     for device in devices:
         try:
-            found.append(read_label(device))
+            found.append(read_label(device, read_at))
         except Exception as error:  # a forged label provokes errors of many kinds
             problems.append(f"{device}: {error}")
     newest: dict[str, tuple[int, str, dict[str, Any]]] = {}
@@ -197,7 +201,7 @@ def read_groups(devices: Sequence[str]) -> tuple[list[Group], list[str]]:
     present = {physical.uuid: physical.device for physical in found}
     for _unused, name, data in newest.values():
         try:
-            groups.append(Group(name, data, present))
+            groups.append(Group(name, data, present, read_at=read_at))
         except Exception as error:  # as above
             problems.append(f"a volume group cannot be understood ({type(error).__name__}: {error})")
     return groups, problems
@@ -213,12 +217,12 @@ def _parse(text: str) -> tuple[str, dict[str, Any]]:
     return groups[0]
 
 
-def read_label(device: str) -> Physical:
+def read_label(device: str, read_at: ReadAt | None = None) -> Physical:
     """The label, and the newest text in the first metadata area that holds one."""
-    with open(device, "rb") as stream:  # noqa: PTH123 - a block device
+    files = Files(read_at)
+    try:
         for sector in range(LABEL_SECTORS):
-            stream.seek(sector * SECTOR)
-            head = stream.read(SECTOR)
+            head = files.read(device, sector * SECTOR, SECTOR)
             if head[:8] == b"LABELONE" and head[24:32] == b"LVM2 001":
                 break
         else:
@@ -228,11 +232,13 @@ def read_label(device: str) -> Physical:
         physical = Physical(device, body[:32].decode("ascii", "replace"), struct.unpack_from("<Q", body, 32)[0])
         _unused, behind = _areas(body, 40)  # where the extents lie, which the metadata says, too
         for offset, size in _areas(body, behind)[0]:
-            text = _text(stream, offset, size)
+            text = _text(files, device, offset, size)
             if text:
                 physical.text = text
                 break
         return physical
+    finally:
+        files.close()
 
 
 def _areas(body: bytes, at: int) -> tuple[list[tuple[int, int]], int]:
@@ -247,21 +253,18 @@ def _areas(body: bytes, at: int) -> tuple[list[tuple[int, int]], int]:
     return found, at
 
 
-def _text(stream: BinaryIO, area: int, area_size: int) -> str:
+def _text(files: Files, device: str, area: int, area_size: int) -> str:
     """The metadata of an area. It is a ring behind the header: text that reaches the end goes on at the beginning."""
-    stream.seek(area)
-    head = stream.read(SECTOR)
+    head = files.read(device, area, SECTOR)
     if len(head) < SECTOR or head[4:20] != b" LVM2 x[5A%r0N*>":
         return ""
     start, size = struct.unpack_from("<QQ", head, 24)
     offset, length = struct.unpack_from("<QQ", head, 40)
     if not length or length > METADATA_LIMIT or offset >= size or length > size or size > area_size:
         return ""
-    stream.seek(start + offset)
-    data = stream.read(min(length, size - offset))
+    data = files.read(device, start + offset, min(length, size - offset))
     if len(data) < length:
-        stream.seek(start + SECTOR)
-        data += stream.read(length - len(data))
+        data += files.read(device, start + SECTOR, length - len(data))
     return data.decode("utf-8", "replace").rstrip("\0")
 
 

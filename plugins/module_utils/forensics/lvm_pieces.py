@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 BUFFER = 1 << 16
+
+ReadAt = Callable[[str, int, int], bytes]
+"""Bytes of a physical volume at (its name, offset, length); fewer only at its end."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Thin(Part):
             try:
                 from dissect.volume.dm.thin import ThinPool
 
-                metadata, data = (content(parts) for parts in self.pool)
+                metadata, data = (content(parts, files.read_at) for parts in self.pool)
                 files.pools[key] = ThinPool(metadata, data).open(self.number, self.start + self.size)
             except Exception as error:  # the library has errors of many kinds
                 raise OSError(f"the thin pool cannot be read: {type(error).__name__}") from error
@@ -82,13 +85,16 @@ class Thin(Part):
 
 
 class Files:
-    """The physical volumes that are read, opened when they are first asked for."""
+    """The physical volumes that are read: by `read_at`, or as devices that are opened when they are first asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, read_at: ReadAt | None = None) -> None:
+        self.read_at = read_at
         self.open: dict[str, int] = {}
         self.pools: dict[str, Any] = {}
 
     def read(self, device: str, place: int, count: int) -> bytes:
+        if self.read_at is not None:
+            return self.read_at(device, place, count)
         if device not in self.open:
             self.open[device] = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
         return os.pread(self.open[device], count, place)
@@ -117,8 +123,8 @@ def read_parts(parts: Sequence[Part], offset: int, count: int, files: Files) -> 
 class Stream(io.RawIOBase):
     """A logical volume as a file that is only read."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self.parts, self.files, self.position = parts, Files(), 0
+    def __init__(self, parts: Sequence[Part], read_at: ReadAt | None = None) -> None:
+        self.parts, self.files, self.position = parts, Files(read_at), 0
         self.size = parts[-1].start + parts[-1].size
 
     def readable(self) -> bool:
@@ -145,9 +151,9 @@ class Stream(io.RawIOBase):
         super().close()
 
 
-def content(parts: Sequence[Part]) -> BinaryIO:
+def content(parts: Sequence[Part], read_at: ReadAt | None = None) -> BinaryIO:
     """What the pieces hold."""
-    return cast(BinaryIO, io.BufferedReader(Stream(parts), BUFFER))
+    return cast(BinaryIO, io.BufferedReader(Stream(parts, read_at), BUFFER))
 
 
 def runs(parts: Sequence[Part]) -> tuple[tuple[str, int, int], ...]:

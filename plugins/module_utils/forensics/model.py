@@ -155,6 +155,8 @@ def clean(text: str | bytes, limit: int = EXCERPT_LIMIT) -> str:
     """Text from evidence, safe to print and to store: control and undecodable characters escaped, cut at `limit`."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
+    if len(text) <= limit and text.isascii() and text.isprintable() and "\\" not in text:
+        return text
     out: list[str] = []
     length = 0
     for char in text:

@@ -9,10 +9,11 @@ import hashlib
 from collections.abc import Iterator
 
 from .rpm_database import RpmError, rpm_files
-from .tree import Tree
+from .tree import Entry, Tree
 
 ALGORITHMS = {32: "md5", 40: "sha1", 64: "sha256", 96: "sha384", 128: "sha512"}
 INFO = "/var/lib/dpkg/info"
+LATER = 3600 * 10**9  # nanoseconds: an installation of many packages takes a while
 _USR_MERGED = (b"/bin/", b"/sbin/", b"/lib/", b"/lib32/", b"/lib64/", b"/libx32/")
 
 
@@ -29,11 +30,14 @@ class Packages:
         self.conffiles: set[bytes] = set()
         self.owned: set[bytes] = set()
         self.diverted: set[bytes] = set()
+        self.brought: dict[bytes, int] = {}  # by file, when dpkg wrote down its package, in nanoseconds
         self.merged = tuple(prefix for prefix in _USR_MERGED
                             if (tree.resolve(prefix[:-1]) or b"").startswith(b"/usr/"))
         for entry in tree.entries(INFO):
             if entry.name.endswith(b".list"):
-                self.owned.update(self.normal(line) for line in (tree.read(entry.path) or b"").split(b"\n") if line)
+                names = [self.normal(line) for line in (tree.read(entry.path) or b"").split(b"\n") if line]
+                self.owned.update(names)
+                self.brought.update(dict.fromkeys(names, entry.info.st_ctime_ns))
             elif entry.name.endswith(b".md5sums"):
                 for line in (tree.read(entry.path) or b"").split(b"\n"):
                     digest, _unused, name = line.partition(b"  ")
@@ -65,6 +69,12 @@ class Packages:
             if len(file.digest) in ALGORITHMS:
                 self.digests[path] = file.digest
 
+    def forget(self, problem: str) -> None:
+        """Know nothing, and say why."""
+        self.problem = problem
+        for known in (self.digests, self.conffiles, self.owned, self.diverted, self.brought):
+            known.clear()
+
     @property
     def known(self) -> bool:
         """Whether there is a package database at all: without one, `not owned` means nothing."""
@@ -81,6 +91,12 @@ class Packages:
     def foreign(self, path: bytes) -> bool:
         """Whether there is a package database and this file is in none of its lists."""
         return self.known and not self.owns(path)
+
+    def came_later(self, entry: Entry) -> bool:
+        """Whether a file's inode was changed after its package was written down. Who alters a file changes its inode;
+        what rpm brought has no such moment here, and is not said to have come later."""
+        brought = self.brought.get(self.normal(entry.path))
+        return brought is not None and entry.info.st_ctime_ns > brought + LATER
 
     def altered(self, path: bytes) -> bool | None:
         """Whether a package's file has another content than the package brought; None when that cannot be said."""

@@ -36,7 +36,7 @@ def open_tree(partition: Partition, work: Path) -> Tree:
     if partition.mounted and partition.mount_point:
         return Tree(Path(partition.mount_point))
     if partition.logical and partition.type in DISSECT_READABLE:
-        return DissectTree(partition, work / "copied")
+        return DissectTree.of(partition, work / "copied")
     if partition.logical or partition.type not in READABLE:
         raise StepError("not_mounted", "the partition is not mounted, so there are no files to look at")
     return CopiedTree(partition, work / "copied")

@@ -45,6 +45,7 @@ class Scene:
     tree: Tree
     packages: Packages
     accounts: list[Account] = field(default_factory=list)
+    quick: bool = False  # files' contents are only compared where something says that they changed
     break_ins: list[datetime] = field(default_factory=list)  # in order: who forges a log can forge very many
     _by_name: dict[str, Account] = field(default_factory=dict, repr=False)
 

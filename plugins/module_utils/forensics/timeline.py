@@ -131,7 +131,7 @@ def _tree(partition: Partition, work: Path) -> Tree | None:
         return None
     if partition.mounted and partition.mount_point:
         return Tree(Path(partition.mount_point))
-    return DissectTree(partition, work / "times") if partition.logical else None
+    return DissectTree.of(partition, work / "times") if partition.logical else None
 
 
 def _look_around(tree: Tree) -> tuple[TrueTimes, int]:

@@ -53,6 +53,7 @@ class Tree:
     """A mounted evidence file system."""
 
     copies = False  # whether `host_path` makes copies, which `forget_copies` removes
+    local_times = False  # whether its times are local ones of an unknown zone, kept as if they were UTC
 
     def __init__(self, root: Path) -> None:
         self.root = os.fsencode(os.path.realpath(root)).rstrip(b"/") or b"/"
@@ -78,6 +79,7 @@ class Tree:
                 if done:
                     done.pop()
                 continue
+            part = self._spelled(b"/" + b"/".join(done), part)
             here = b"/" + b"/".join((*done, part))
             info = self._info(here)
             if info is None:
@@ -93,6 +95,10 @@ class Tree:
                 continue
             done.append(part)
         return b"/" + b"/".join(done)
+
+    def _spelled(self, folder: bytes, name: bytes) -> bytes:
+        """A name as the file system spells it: those of Windows find it in any case."""
+        return name
 
     def _info(self, path: bytes) -> os.stat_result | None:
         """lstat of a path whose folders are resolved."""

@@ -177,7 +177,7 @@ def test_subvolumes_in_a_logical_volume_are_seen_as_they_are_in_a_mount(run: dic
     from ansible_collections.dfir.aws.plugins.module_utils.forensics.systems import in_use, systems
 
     image = str(Path(run["out"]).with_name("btrfs-alone.img"))
-    tree = DissectTree(Partition(1, image, "btrfs", "filesystem", 1, False, None, None, None), tmp_path / "copies")
+    tree = DissectTree.of(Partition(1, image, "btrfs", "filesystem", 1, False, None, None, None), tmp_path / "copies")
     files = [entry for _unused, entries in tree.walk() for entry in entries if entry.is_file]
     assert sorted(entry.path.decode().lstrip("/") for entry in files) == run["btrfs"]
     assert len({(entry.info.st_dev, entry.info.st_ino) for entry in files}) == len(files)
