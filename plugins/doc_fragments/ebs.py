@@ -74,3 +74,36 @@ options:
         type: str
         required: true
 """
+
+    # What is looked into without an instance.
+    SOURCE = r"""
+options:
+  snapshot_id:
+    description: The snapshot. It must be completed, not public, not archived.
+    type: str
+  image:
+    description: A raw image, a block device, or the first file of an E01 instead of a snapshot.
+    type: path
+  limit_blocks:
+    description: Blocks of 512 KiB that may be fetched of a snapshot in all. V(0) is no limit.
+    type: int
+    default: 6000
+  cache:
+    description:
+      - Keep what was fetched in the partial image of this name. A later M(dfir.aws.ebs_snapshot_image) goes on from
+        there.
+    type: path
+  connections:
+    description: Connections to EBS direct.
+    type: int
+    default: 16
+  describe:
+    description: Ask EC2 what the snapshot is, for clear refusals.
+    type: bool
+    default: true
+requirements:
+  - dissect.volume, dissect.extfs, dissect.xfs, dissect.btrfs, dissect.ntfs, dissect.fat; dissect.evidence for E01
+notes:
+  - "Needed: C(ebs:ListSnapshotBlocks), C(ebs:GetSnapshotBlock); C(kms:Decrypt) on the key of an encrypted snapshot;
+    with O(describe), C(ec2:DescribeSnapshots)."
+"""
