@@ -13,11 +13,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ..ebs.version import __version__
 from ..forensics.dissect_tree import DissectTree
-from ..forensics.findings import FINDERS, connect, ordered
+from ..forensics.findings import FINDERS, Finder, connect, ordered
 from ..forensics.model import SEVERITIES, Finding, clean, clean_path
 from ..forensics.packages import Packages
 from ..forensics.scene import Scene, load_accounts
@@ -131,16 +132,7 @@ class Triage:
         found: list[Finding] = []
         for name, finder in [*FINDERS, ("rules", self.wish.rules.find)]:
             self.wish.tell(f"{part.name}: looking at {name}")
-            kept: list[Finding] = []
-
-            def take(finder: Any = finder, kept: list[Finding] = kept) -> None:
-                for finding in finder(scene):
-                    if self.source.failed is not None:  # what this one rests on was not read
-                        return
-                    kept.append(finding)
-
-            self._part_of(part, name, take)
-            found += kept
+            self._part_of(part, name, partial(self._take, finder, scene, found))
         connect(found, scene)
         prefix = "" if top == b"/" else clean_path(top)
         for finding in found:
@@ -148,6 +140,12 @@ class Triage:
             self.findings.append((part.name, finding))
         if inside.unreadable:
             self.not_read.append(f"{part.name}: {inside.unreadable:,} entries that cannot be read")
+
+    def _take(self, finder: Finder, scene: Scene, found: list[Finding]) -> None:
+        for finding in finder(scene):
+            if self.source.failed is not None:  # what this one rests on was not read
+                return
+            found.append(finding)
 
     def _scene(self, part: Part, tree: DissectTree) -> Scene | None:
         if self.source.spent:

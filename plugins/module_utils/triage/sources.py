@@ -39,7 +39,7 @@ class Source:
     @property
     def failed(self) -> Exception | None:
         """The first error of reading, which a library may have kept to itself."""
-        return None
+        raise NotImplementedError
 
     @property
     def spent(self) -> bool:
@@ -48,8 +48,9 @@ class Source:
 
     def check(self) -> None:
         """Raise the failure, unless it only is that enough was read."""
-        if self.failed is not None and not self.spent:
-            raise self.failed
+        failed = self.failed
+        if failed is not None and not self.spent:
+            raise failed
 
     def cost(self) -> dict[str, Any]:
         """What reading it has taken so far: blocks and bytes."""
