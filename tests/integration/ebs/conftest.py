@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
-from tests.unit.ebs.conftest import bucket, kit, shared_kit
+from tests.unit.conftest import kit, shared_kit
+from tests.unit.ebs.conftest import bucket
 
 __all__ = ["bucket", "kit", "shared_kit"]
