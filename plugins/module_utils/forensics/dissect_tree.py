@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from .ext_walk import INLINE, ExtWalk, Unusual, inline_content, nanoseconds
+from .ext_walk import INLINE, MAX_DEPTH, ExtWalk, Unusual, inline_content, nanoseconds
 from .fat_records import Fat
 from .model import Partition
 from .ntfs_records import ROOT, NtfsNode, Table, mode_of
@@ -329,6 +329,21 @@ class DissectTree(Tree):
             if one is not None:
                 found.append(Entry(full, one))
         return sorted(found, key=lambda entry: entry.path)
+
+    def walk(self, top: str | bytes = b"/") -> Iterator[tuple[bytes, list[Entry]]]:
+        """As in any tree. No kernel has looked at this one, so a folder may lie in itself: each is entered once."""
+        first = self.lookup(top)
+        todo = [] if first is None else [first]
+        seen: set[tuple[int, int]] = set()
+        while todo:
+            folder = todo.pop()
+            number = (folder.info.st_dev, folder.info.st_ino)
+            if number in seen or folder.path.count(b"/") > MAX_DEPTH:
+                continue
+            seen.add(number)
+            found = self.entries(folder.path)
+            yield folder.path, found
+            todo.extend(entry for entry in reversed(found) if self._enters(folder, entry))
 
     def open(self, path: str | bytes) -> IO[bytes] | None:
         """Open a regular file for reading; None when it is missing, no regular file, or unreadable."""

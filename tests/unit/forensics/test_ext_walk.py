@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 from pathlib import Path
@@ -165,3 +166,13 @@ def test_a_broken_folder_and_a_loop_cost_nothing_but_themselves(folder: Path, tm
     assert tree.unreadable == 1
     assert b"/d0/d1/loop" in found and b"/d0/d1/loop/leaf" not in found and b"/d0/d1/d2/leaf" in found
     assert 1300 < sum(path.startswith(b"/many/") for path in found) < 1500
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_folder_that_holds_itself_is_walked_once(folder: Path, tmp_path: Path, remembered: bool) -> None:
+    image = made("ext4", folder, tmp_path / "image", "ln d0 d0/d1/loop")
+    with image.open("rb") as stream:
+        tree = DissectTree("ext4", stream)
+        assert not remembered or tree.remember()
+        places = [place for place, _entries in itertools.islice(tree.walk(), 500)]
+    assert len(places) < 60 and b"/d0/d1/d2" in places
