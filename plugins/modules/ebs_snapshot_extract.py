@@ -48,18 +48,16 @@ extends_documentation_fragment:
   - dfir.aws.ebs
   - dfir.aws.ebs.worker
   - dfir.aws.ebs.source
+  - dfir.aws.aws.attributes
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
 attributes:
   check_mode:
-    description: Can run in check mode and tells what it would change, without changing anything.
     support: full
   diff_mode:
-    description: Returns details on what has changed, or would change, in diff mode.
     support: none
   idempotent:
-    description: A second run in the same state changes nothing.
     support: full
 seealso:
   - module: dfir.aws.ebs_snapshot_triage

@@ -127,10 +127,7 @@ class SnapshotBlocks:
             if self.limit is not None and len(access.fetched) >= self.limit:
                 coming.clear()
                 return
-            self._count(index)
-            access.unused += index not in access.ahead and index not in access.wanted
-            access.ahead.add(index)
-            self._wire.ask(index, token)
+            self._ask_early(index, token)
 
     def close(self) -> None:
         """Let go. What was asked for and has not been read is given up; it was counted."""
@@ -183,10 +180,15 @@ class SnapshotBlocks:
                 continue
             token = self.map.token(near) if self.map.knows(near) else None
             if token is not None and (self.limit is None or len(access.fetched) < self.limit):
-                self._count(near)
-                access.unused += near not in access.ahead and near not in access.wanted
-                access.ahead.add(near)
-                self._wire.ask(near, token)
+                self._ask_early(near, token)
+
+    def _ask_early(self, index: int, token: str) -> None:
+        """Ask for a block that nobody has wanted yet."""
+        access = self.access
+        self._count(index)
+        access.unused += index not in access.ahead and index not in access.wanted
+        access.ahead.add(index)
+        self._wire.ask(index, token)
 
     def _take(self, index: int, data: memoryview, digest: bytes) -> None:
         if self._cache is not None:

@@ -24,7 +24,8 @@ def find(scene: Scene) -> Iterator[Finding]:
     yield from _keys(scene)
 
 
-def _passwords(scene: Scene) -> dict[str, str]:
+def passwords(scene: Scene) -> dict[str, str]:
+    """The second column of shadow, by account."""
     rows = (line.split(":") for line in (scene.tree.text("/etc/shadow") or "").splitlines())
     return {row[0]: row[1] for row in rows if len(row) > 1}
 
@@ -35,11 +36,11 @@ def _names(text: str | None) -> set[str]:
 
 def _accounts(scene: Scene) -> Iterator[Finding]:
     passwd, shadow = scene.tree.lookup("/etc/passwd"), scene.tree.lookup("/etc/shadow")
-    passwords = _passwords(scene)
+    hashes = passwords(scene)
     before = _names(scene.tree.text("/etc/passwd-"))
     for account in scene.accounts:
         excerpt = f"{account.name}:{account.uid}:{account.gid}:{account.home}:{account.shell}"
-        password = passwords.get(account.name)
+        password = hashes.get(account.name)
         if account.uid == 0 and account.name != "root":
             yield scene.finding(passwd, "uid0_duplicate", "account", "high",
                                 f"account {account.name} has user id 0: it is another root", excerpt)

@@ -72,7 +72,12 @@ def collect(tree: Tree, say: Say) -> tuple[list[Finding], list[str]]:
 def ordered(found: Iterable[Finding]) -> list[Finding]:
     """Each finding once, the worst first."""
     unique = {finding.as_dict()["id"]: finding for finding in found}
-    return sorted(unique.values(), key=lambda item: (-SEVERITIES.index(item.severity), item.kind, item.path))
+    return sorted(unique.values(), key=rank)
+
+
+def rank(finding: Finding) -> tuple[int, str, str]:
+    """Sorts findings: the worst first."""
+    return -SEVERITIES.index(finding.severity), finding.kind, finding.path
 
 
 TIMELESS = ("ssh_break_in", "login", "ssh_brute_force", "log_tampering", "log_unreadable")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 class Line:
@@ -28,13 +28,17 @@ class Line:
 
     def rows(self) -> Iterator[tuple[int, str]]:
         """Each distinct time with the flags (modified, accessed, changed, born) that it stands for."""
-        flags: dict[int, list[str]] = {}
-        for position, (flag, moment) in enumerate(zip("macb", (self.mtime, self.atime, self.ctime, self.crtime),
-                                                      strict=True)):
-            if moment:
-                flags.setdefault(moment, ["."] * 4)[position] = flag
-        for moment, letters in flags.items():
-            yield moment, "".join(letters)
+        return marked((self.mtime, self.atime, self.ctime, self.crtime))
+
+
+def marked(times: Sequence[int | None]) -> Iterator[tuple[int, str]]:
+    """Each distinct time of four (modified, accessed, changed, born) with the flags that it stands for; none for 0."""
+    flags: dict[int, list[str]] = {}
+    for position, (flag, moment) in enumerate(zip("macb", times, strict=True)):
+        if moment:
+            flags.setdefault(moment, ["."] * 4)[position] = flag
+    for moment, letters in flags.items():
+        yield moment, "".join(letters)
 
 
 def mode_string(mode: int) -> str:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..forensics.find_accounts import KEY, POWERFUL_GROUPS, key_files, logical_lines, sudoers_files
+from ..forensics.find_accounts import KEY, POWERFUL_GROUPS, key_files, logical_lines, passwords, sudoers_files
 from ..forensics.find_logins import LASTLOG, USER_PROCESS, LoginRecord, login_records
 from ..forensics.logfiles import logs
 from ..forensics.model import clean
@@ -55,8 +55,7 @@ def tables(scene: Scene) -> Iterator[Table]:
 
 
 def _accounts(scene: Scene, sessions: list[LoginRecord]) -> Table:
-    shadow = {row[0]: row[1] for row in (line.split(":") for line in
-                                         (scene.tree.text("/etc/shadow") or "").splitlines()) if len(row) > 1}
+    shadow = passwords(scene)
     last: dict[str, int] = {}
     for one in sessions:
         last[one.user] = max(last.get(one.user, 0), one.when)

@@ -22,7 +22,6 @@ from ..forensics.lvm import Group, logical_volumes, read_groups
 from ..forensics.model import clean
 
 HEAD = 0x10048  # as far as the last signature
-FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "ntfs", "vfat", "exfat")
 MD_MAGIC = b"\xfc\x4e\x2b\xa9"
 REASONS = {
     "lvm": "an LVM physical volume: its logical volumes are looked at by themselves",

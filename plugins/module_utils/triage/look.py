@@ -18,7 +18,7 @@ from typing import Any
 
 from ..ebs.version import __version__
 from ..forensics.dissect_tree import DissectTree
-from ..forensics.findings import FINDERS, Finder, connect, ordered
+from ..forensics.findings import FINDERS, Finder, connect, rank
 from ..forensics.model import SEVERITIES, Finding, clean, clean_path
 from ..forensics.packages import Packages
 from ..forensics.scene import Scene, load_accounts
@@ -187,8 +187,7 @@ class Triage:
     def report(self, timeline: dict[str, Any] | None = None) -> dict[str, Any]:
         """The data of a report (docs/report.md says what each key holds)."""
         unique = {finding.as_dict()["id"]: (name, finding) for name, finding in self.findings}
-        order = {id(finding): place for place, finding in enumerate(ordered(one for _unused, one in unique.values()))}
-        rows = sorted(unique.values(), key=lambda pair: order.get(id(pair[1]), 0))
+        rows = sorted(unique.values(), key=lambda pair: rank(pair[1]))
         return {
             "schema": SCHEMA, "kind": "triage", "title": self.source.name, "incident": self.wish.incident,
             "made": utc_now(), "tool": {"name": "dfir.aws", "version": __version__, "parts": versions()},

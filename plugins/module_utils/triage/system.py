@@ -141,7 +141,7 @@ def network(tree: Tree) -> list[str]:
 def _addresses(text: str, found: dict[str, None]) -> None:
     for address, length in _ADDRESS.findall(text):
         numbers = [int(part) for part in address.split(".")]
-        if max(numbers) < 256 and numbers[0] not in (0, 127, 255) and numbers[3] != 255 and numbers[:1] != [224]:
+        if max(numbers) < 256 and numbers[0] not in (0, 127, 224, 255) and numbers[3] != 255:
             found.setdefault(f"{address}/{length}" if length else address)
 
 

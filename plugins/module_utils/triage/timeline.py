@@ -24,7 +24,7 @@ from typing import IO, Any, cast
 from ..forensics.dissect_tree import DissectTree
 from ..forensics.model import Artifacts, clean_path
 from ..forensics.timeline import Sorter
-from ..forensics.timeline_line import Line, mode_string
+from ..forensics.timeline_line import Line, marked, mode_string
 from ..forensics.times import iso_ns
 from ..forensics.tree import Entry
 from .disk import Part
@@ -82,13 +82,8 @@ def _entries(part: Part, tree: DissectTree, body: IO[bytes], sorter: Sorter, *, 
         modified, accessed, changed, born = (0 if moment is None else moment // SECOND for moment in times)
         body.write(Line(prefix + path, str(info.st_ino), mode, info.st_uid, info.st_gid, info.st_size, accessed,
                         modified, changed, born).text().encode())
-        flags: dict[int, list[str]] = {}
-        for place, (letter, moment) in enumerate(zip("macb", times, strict=True)):
-            if moment:
-                flags.setdefault(moment, ["."] * 4)[place] = letter
-        for moment, letters in flags.items():
-            sorter.add((moment, part.name + path, "".join(letters), info.st_size, mode, info.st_uid, info.st_gid,
-                        str(info.st_ino)))
+        for moment, macb in marked(times):
+            sorter.add((moment, part.name + path, macb, info.st_size, mode, info.st_uid, info.st_gid, str(info.st_ino)))
     return count
 
 
