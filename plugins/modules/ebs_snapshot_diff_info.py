@@ -32,15 +32,13 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - dfir.aws.aws.attributes
 attributes:
   check_mode:
-    description: Can run in check mode and tells what it would change, without changing anything.
     support: full
   diff_mode:
-    description: Returns details on what has changed, or would change, in diff mode.
     support: none
   idempotent:
-    description: A second run in the same state changes nothing.
     support: full
 notes:
   - "Needed: C(ebs:ListChangedBlocks)."
