@@ -11,6 +11,7 @@ says whether its targets were met.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,8 @@ FIELDS = ["name", "value", "unit", "compared_with", "ratio", "bar", "holds"]
 
 @pytest.mark.parametrize("script", sorted(HERE.glob("bench_*.py")), ids=lambda path: path.stem)
 def test_bench(script: Path) -> None:
+    if script.stem == "bench_file_systems" and os.geteuid() != 0:
+        pytest.skip("needs root: mounts file systems to fill them")
     numbers = OUTPUT / f"{script.stem}.json"
     numbers.unlink(missing_ok=True)
     print(f"\n{script.stem}", flush=True)

@@ -10,7 +10,6 @@ evidence becomes a path of this machine and no copy of everything is ever made.
 from __future__ import annotations
 
 import copy
-import io
 import os
 import stat
 from collections import OrderedDict
@@ -18,149 +17,18 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from .ext_walk import INLINE, MAX_DEPTH, ExtWalk, Unusual, inline_content, nanoseconds
-from .fat_records import Fat
+from .entries import entries_of
+from .entry_walk import MAX_DEPTH, FileEntry
+from .file_system import EXT, FOLDS_CASE, READABLE, STREAMED, FileSystem, entry_of, stat_of
 from .model import Partition
-from .ntfs_records import ROOT, NtfsNode, Table, mode_of
 from .steps import StepError
 from .tree import READ_LIMIT, Entry, Tree
 
-EXT = ("ext2", "ext3", "ext4")
-READABLE = (*EXT, "xfs", "btrfs")
-"""What logical volumes are searched for, and what `dissect_lines` lists."""
-STREAMED = (*READABLE, "ntfs", "vfat")
-"""All that can be read here."""
-FOLDS_CASE = ("ntfs", "vfat")  # a name is found there in whatever case it is asked for
+__all__ = ["EXT", "READABLE", "STREAMED", "DissectTree"]
 FOLDERS_KEPT = 2000
 REMEMBERED = 150_000  # entries of a tree that is kept in memory
 FILE_LIMIT = 64 << 20  # the scanners look at no larger file
 CHUNK = 1 << 20
-BUFFER = 1 << 16
-
-
-class FileSystem:
-    """One file system behind the same few questions, whatever dissect calls the answers."""
-
-    def __init__(self, kind: str, stream: BinaryIO) -> None:
-        self.kind = kind
-        self.local_times = kind == "vfat"  # they are what a clock on the wall showed; in which zone is not kept
-        try:
-            if kind in EXT:
-                from dissect.extfs import ExtFS
-
-                self.root: Any = ExtFS(stream).root
-            elif kind == "xfs":
-                from dissect.xfs import XFS
-
-                self.root = XFS(stream).root
-            elif kind == "btrfs":
-                from dissect.btrfs import Btrfs
-
-                self.root = Btrfs(stream).fs_tree.root  # the default subvolume may hide all others
-            elif kind == "ntfs":
-                self.root = NtfsNode(Table(stream), ROOT)
-            elif kind == "vfat":
-                self.root = Fat(stream).root
-            else:
-                raise StepError("not_supported", f"no reader for file system type {kind or 'unknown'}")
-        except ImportError as error:
-            raise StepError("not_supported", f"dissect is not installed: {error}") from error
-
-    def walk(self) -> ExtWalk | None:
-        """The fast way through all folders, where there is one."""
-        if self.kind not in EXT:
-            return None
-        try:
-            return ExtWalk(self.root.extfs, getattr(self.root.extfs.fh, "hint", None))
-        except Unusual:
-            return None
-
-    def info(self, node: Any) -> os.stat_result:
-        """What lstat would say."""
-        device, size = 0, 0
-        if self.kind in EXT:
-            inode, wide = node.inode, node.extfs.sb.s_inode_size > 128
-            mode, uid, gid = int(inode.i_mode), _wide(inode, "i_uid"), _wide(inode, "i_gid")
-            times = [self._ext_ns(inode, name, wide) for name in ("i_atime", "i_mtime", "i_ctime")]
-            links = int(inode.i_links_count)
-        elif self.kind == "xfs":
-            inode = node.inode
-            mode, uid, gid = int(inode.di_mode), int(inode.di_uid), int(inode.di_gid)
-            times, links = [int(node.atime_ns), int(node.mtime_ns), int(node.ctime_ns)], 1
-        elif self.kind == "ntfs":
-            record = node.record
-            modified, accessed, changed, _born = (moment or 0 for moment in record.times)
-            mode, uid, gid, size = mode_of(record), 0, 0, record.size or 0
-            times, links = [accessed, modified, changed], len(record.own_names())
-        elif self.kind == "vfat":
-            mode, uid, gid, size = node.mode, 0, 0, node.size
-            times, links = [node.accessed or 0, node.modified or 0, node.modified or 0], 1  # no change time is kept
-        else:
-            mode, uid, gid = int(node.mode), int(node.uid), int(node.gid)
-            times, links = [int(node.atime_ns), int(node.mtime_ns), int(node.ctime_ns)], 1
-            device = int(node.subvolume.objectid)  # each has inode numbers of its own
-        if self.kind in READABLE:
-            size = int(node.size)
-        names = dict(zip(("st_atime_ns", "st_mtime_ns", "st_ctime_ns"), times, strict=True))
-        seconds = tuple(moment // 10**9 for moment in times)
-        return os.stat_result((mode, int(node.inum), device, links, uid, gid, size, *seconds), names)
-
-    def birth_ns(self, node: Any) -> int | None:
-        """When it was made, in nanoseconds."""
-        if self.kind in EXT:
-            return self._ext_ns(node.inode, "i_crtime", True) if node.extfs.sb.s_inode_size > 128 else None
-        if self.kind == "ntfs":
-            return cast("int | None", node.record.times[3])
-        if self.kind == "vfat":
-            return cast("int | None", node.born)
-        return int(getattr(node, "crtime_ns" if self.kind == "xfs" else "otime_ns", 0) or 0) or None
-
-    @staticmethod
-    def _ext_ns(inode: Any, name: str, wide: bool) -> int:
-        """Seconds are signed, and two more bits count the epochs after 2038: dissect takes them for unsigned. In small
-        inodes it reads these bits from the next inode."""
-        seconds, extra = int(getattr(inode, name)) & 0xFFFFFFFF, 0
-        if wide and int(getattr(inode, "i_extra_isize", 0) or 0) >= 16:
-            extra = int(getattr(inode, f"{name}_extra", 0) or 0)
-        return nanoseconds(seconds, extra)
-
-    def inline(self, node: Any) -> bytes | None:
-        """What lies in an inode of ext itself: of that, dissect gives the first 60 bytes. None for all others."""
-        if self.kind not in EXT or not int(node.inode.i_flags) & INLINE:
-            return None
-        walk = self.walk()
-        return inline_content(walk.inode(int(node.inum))) if walk else None
-
-    def children(self, folder: Any) -> Iterator[tuple[bytes, Any]]:
-        """The entries of a folder, without itself and its parent."""
-        if self.kind in EXT and int(folder.inode.i_flags) & INLINE:
-            walk = self.walk()
-            for raw_name, number in walk.inline_names(walk.inode(int(folder.inum))) if walk else ():
-                yield raw_name, folder.extfs.get_inode(number)
-            return
-        if self.kind not in READABLE:
-            found = folder.children() if self.kind == "ntfs" else folder.fat.children(folder)
-            yield from ((name, node) for name, node in found if name not in (b".", b"..", b"") and b"/" not in name
-                        and b"\0" not in name)
-            return
-        for name, node in () if lies_elsewhere(folder) else dict(folder.listdir()).items():
-            raw = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
-            if raw not in (b".", b"..", b"") and b"/" not in raw and b"\0" not in raw:
-                yield raw, node
-
-
-def lies_elsewhere(folder: Any) -> bool:
-    """Whether a folder of btrfs only has the name of a subvolume that lies elsewhere. Snapshots have such names, and
-    the kernel shows an empty folder: who follows them goes in circles."""
-    parent, subvolume = getattr(folder, "parent", None), getattr(folder, "subvolume", None)
-    if parent is None or subvolume is None or parent.subvolume.objectid == subvolume.objectid:
-        return False
-    return bool(subvolume.path.rpartition("/")[0] != parent.full_path)
-
-
-def _wide(inode: Any, name: str) -> int:
-    """An owner: the upper half has a place of its own."""
-    return int(getattr(inode, name)) | int(getattr(inode, f"{name}_high", 0) or 0) << 16
 
 
 def _upper(name: bytes) -> str:
@@ -192,6 +60,8 @@ class DissectTree(Tree):
         self._listed: dict[bytes, list[Entry]] = {}  # what `remember` has read, by folder
         self._known: dict[bytes, os.stat_result] = {}
         self._born: dict[bytes, int | None] = {}
+        self._others: list[FileEntry] = []  # alternate streams, and what cannot be read: no folder lists them
+        self._whole = True  # not the part below a folder
         self._copied: dict[bytes, bytes] = {}
         self._number = 0
 
@@ -213,44 +83,50 @@ class DissectTree(Tree):
         tree.system = copy.copy(self.system)
         tree.system.root = self._node(top)
         tree.left_out, tree._folders, tree._folded, tree._copied = frozenset(), OrderedDict(), OrderedDict(), {}
-        tree._listed, tree._known, tree._born = {}, {}, {}
+        tree._listed, tree._known, tree._born, tree._others, tree._whole = {}, {}, {}, [], False
         return tree
 
     def remember(self, limit: int = REMEMBERED) -> bool:
         """Read the whole tree once and keep it, so that walking it again costs nothing; whether it was small enough."""
-        listed: dict[bytes, list[Entry]] = {}
+        listed: dict[bytes, list[Entry]] = {b"/": []}
         born: dict[bytes, int | None] = {}
-        for folder, found in self.folders():
-            listed[folder] = [entry for entry, _unused in found]
-            born.update((entry.path, moment) for entry, moment in found)
-            if len(born) > limit:
+        others: list[FileEntry] = []
+        broken = 0
+        for one in self.all_entries():
+            broken += bool(one.problem)
+            if one.stream or one.problem:
+                others.append(one)
+            else:
+                born[one.path] = one.btime
+                entry = Entry(one.path, stat_of(one))
+                if entry.is_dir:
+                    listed.setdefault(one.path, [])
+                if one.path != b"/":
+                    listed.setdefault(one.path.rpartition(b"/")[0] or b"/", []).append(entry)
+            if len(born) + len(others) > limit:
                 return False
-        self._listed, self._born = listed, born
+        for entries in listed.values():
+            entries.sort(key=lambda entry: entry.path)
+        self.unreadable += broken
+        self._listed, self._born, self._others = listed, born, others
         self._known = {entry.path: entry.info for entries in listed.values() for entry in entries}
         return True
 
-    def folders(self) -> Iterator[tuple[bytes, list[tuple[Entry, int | None]]]]:
-        """Every folder with its entries, sorted by name, and when each was made, in nanoseconds. Folders come in the
-        order that is read fastest."""
-        if self._listed:
-            for folder, entries in self._listed.items():
-                yield folder, [(entry, self._born[entry.path]) for entry in entries]
+    def all_entries(self) -> Iterator[FileEntry]:
+        """Every name with all that is known of it, the top included, in the order that is read fastest. What cannot be
+        read is told by the entries' `problem`."""
+        if not self._listed and (self._whole or self.system.reader is not None):
+            yield from entries_of(self.system)
             return
-        walk = self.system.walk()
-        if walk is None:
-            for folder, entries in self.walk():
-                yield folder, [(entry, self.birth_ns(entry.path)) for entry in entries]
-            return
-        extfs = self.system.root.extfs
-
-        def other(number: int) -> Iterator[tuple[bytes, int]]:
-            return ((name, int(node.inum)) for name, node in self.system.children(extfs.get_inode(number)))
-
-        for folder, found in walk.folders(other):
-            prefix = folder.rstrip(b"/") + b"/"
-            yield folder, sorted(((Entry(prefix + one.name, one.info), one.born) for one in found),
-                                 key=lambda pair: pair[0].path)
-        self.unreadable += walk.unreadable
+        changes = self.system.kind != "vfat"
+        top = self._info(b"/")
+        if top is not None:
+            yield entry_of(b"/", top, self.birth_ns(b"/"), keeps_changes=changes)
+        folders = self._listed.items() if self._listed else self.walk()
+        for _folder, found in folders:
+            for entry in found:
+                yield entry_of(entry.path, entry.info, self.birth_ns(entry.path), keeps_changes=changes)
+        yield from self._others
 
     def _spelled(self, folder: bytes, name: bytes) -> bytes:
         """A name as the folder has it, where case makes no difference."""
@@ -275,7 +151,8 @@ class DissectTree(Tree):
         found: dict[bytes, Any] = {}
         if node is not None:
             try:
-                found = dict(self.system.children(node))
+                for name, child in self.system.children(node):  # those before what is broken count
+                    found[name] = child
             except Exception:  # a broken folder does not hide the others
                 self.unreadable += 1
         self._folders[folder] = found
@@ -286,8 +163,10 @@ class DissectTree(Tree):
     def _node(self, path: bytes) -> Any:
         if path == b"/":
             return self.system.root
-        if path in self._known and self.system.kind in EXT:
-            return self.system.root.extfs.get_inode(self._known[path].st_ino)
+        if path in self._known:
+            node = self.system.node(self._known[path].st_ino)
+            if node is not None:
+                return node
         folder, _unused, name = path.rpartition(b"/")
         return self._children(folder or b"/").get(name)
 
@@ -306,13 +185,10 @@ class DissectTree(Tree):
             return None
 
     def _link(self, path: bytes) -> bytes | None:
-        node = self._node(path)
         try:
-            inline = self.system.inline(node)
-            target = node.link if inline is None else inline[:int(node.size)]
+            return self.system.link(self._node(path))
         except Exception:  # a broken inode
             return None
-        return target if isinstance(target, bytes) else str(target).encode("utf-8", "surrogateescape")
 
     def entries(self, path: str | bytes) -> list[Entry]:
         """What a folder holds, sorted by name."""
@@ -351,12 +227,7 @@ class DissectTree(Tree):
         if entry is None or not entry.is_file:
             return None
         try:
-            node = self._node(entry.path)
-            inline = self.system.inline(node)
-            if inline is not None:
-                return io.BytesIO(inline[:entry.info.st_size])
-            # Its own streams give a line byte by byte.
-            return io.BufferedReader(cast(io.RawIOBase, node.open()), BUFFER)
+            return cast("IO[bytes]", self.system.open(self._node(entry.path)))
         except Exception:  # a broken list of blocks
             self.unreadable += 1
             return None

@@ -25,7 +25,7 @@ SEGMENT = (1 << 48) - 1  # the lower part of a reference; the upper is a sequenc
 EPOCH = 116_444_736_000_000_000  # 1970 in steps of 100 ns since 1601
 SECTOR = 512
 FOLDER_INDEX = "$I30".encode("utf-16-le")  # of the names in a folder; other indexes hold what belongs to NTFS
-LIST_LIMIT = 1 << 20  # bytes of an attribute list; Windows allows 256 KiB
+LIST_LIMIT = 1 << 20  # bytes of an attribute list (Windows allows 256 KiB), and of the bitmap of a folder
 _HEADER = struct.Struct("<4sHHQHHHHIIQ")
 _ATTRIBUTE = struct.Struct("<IIBBHHH")
 _TIMES = struct.Struct("<QQQQI")
@@ -242,7 +242,7 @@ class Table:
         yield from _index_entries(root, 16 + at, 16 + used)
         if not flags & 1:
             return
-        bitmap = record.open("$I30", BITMAP).read()
+        bitmap = record.open("$I30", BITMAP).read(LIST_LIMIT)
         stream = record.open("$I30", INDEX_ALLOCATION)
         for number in range(min(int(stream.size) // buffer_size, 8 * len(bitmap))):
             if not bitmap[number >> 3] >> (number & 7) & 1:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The file-system timeline of a partition: a bodyfile in the format of mactime 3.x, and the same sorted by time as CSV.
 
-ext and NTFS are read by The Sleuth Kit from the device; XFS and btrfs, which it does not know, by dissect's readers.
+ext and NTFS are read by The Sleuth Kit from the device; XFS and btrfs, which it does not know, as `entries` reads them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import re
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from .dissect_tree import EXT, DissectTree
+from .entry_spool import BLOCK, Row, dump_rows, load_rows
 from .model import Artifacts, Partition, clean_path
 from .steps import Say, StepError
 from .timeline_dissect import dissect_lines
@@ -33,6 +35,7 @@ DISSECT_TYPES = ("xfs", "btrfs")
 TrueTimes = dict[str, tuple[int, int, int]]
 CSV_COLUMNS = ("time", "macb", "size", "mode", "uid", "gid", "inode", "path")
 CHUNK_ROWS = 400_000
+MOST_FILES = 64
 # The Sleuth Kit compares every name of a folder with all others: 200,000 take it minutes, a million hours.
 CROWDED = 100_000
 
@@ -171,9 +174,6 @@ def _line(tree: Tree, entry: Entry) -> Line:
                 info.st_size, atime, mtime, ctime, (tree.birth_ns(entry.path) or 0) // 10**9)
 
 
-Row = tuple[int, str, str, int, str, int, int, str]
-
-
 class Sorter:
     """Sorts any number of rows with bounded memory: full chunks go to disk and are merged at the end."""
 
@@ -181,6 +181,7 @@ class Sorter:
         self.work, self.chunk = work, chunk
         self.rows: list[Row] = []
         self.files: list[Path] = []
+        self._number = 0
 
     def add(self, row: Row) -> None:
         """Take a row in."""
@@ -189,25 +190,39 @@ class Sorter:
             self._spill()
 
     def _spill(self) -> None:
-        path = self.work / f"timeline-{len(self.files)}.sort"
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            csv.writer(stream).writerows(sorted(self.rows))
-        self.files.append(path)
+        self.rows.sort()
+        self._write(self.rows)
         self.rows = []
+        if len(self.files) >= MOST_FILES:  # so that they can all be open at once
+            files, self.files = self.files, []
+            self._write(heapq.merge(*(_read_chunk(path) for path in files)))
+            _remove(files)
+
+    def _write(self, rows: Iterable[Row]) -> None:
+        path = self.work / f"timeline-{self._number}.sort"
+        self._number += 1
+        rows = iter(rows)
+        with path.open("wb") as stream:
+            while block := list(islice(rows, BLOCK)):
+                dump_rows(stream, block)
+        self.files.append(path)
 
     def __iter__(self) -> Iterator[Row]:
         """All rows in order; the files on disk go afterwards."""
         try:
             yield from heapq.merge(sorted(self.rows), *(_read_chunk(path) for path in self.files))
         finally:
-            for path in self.files:
-                path.unlink(missing_ok=True)
+            _remove(self.files)
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _read_chunk(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        for time, name, macb, size, mode, uid, gid, inode in csv.reader(stream):
-            yield int(time), name, macb, int(size), mode, int(uid), int(gid), inode
+    with path.open("rb") as stream:
+        yield from load_rows(stream)
 
 
 def _write_csv(target: IO[bytes], rows: Iterable[Row]) -> int:

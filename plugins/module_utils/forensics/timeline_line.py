@@ -28,14 +28,14 @@ class Line:
 
     def rows(self) -> Iterator[tuple[int, str]]:
         """Each distinct time with the flags (modified, accessed, changed, born) that it stands for."""
-        return marked((self.mtime, self.atime, self.ctime, self.crtime))
+        return marked([moment or None for moment in (self.mtime, self.atime, self.ctime, self.crtime)])
 
 
 def marked(times: Sequence[int | None]) -> Iterator[tuple[int, str]]:
-    """Each distinct time of four (modified, accessed, changed, born) with the flags that it stands for; none for 0."""
+    """Each distinct time of four (modified, accessed, changed, born) with the flags that it stands for."""
     flags: dict[int, list[str]] = {}
     for position, (flag, moment) in enumerate(zip("macb", times, strict=True)):
-        if moment:
+        if moment is not None:
             flags.setdefault(moment, ["."] * 4)[position] = flag
     for moment, letters in flags.items():
         yield moment, "".join(letters)
