@@ -60,6 +60,8 @@ def view(data: Mapping[str, Any]) -> dict[str, Any]:
     tables = [_table(table, index, room) for index, table in enumerate(dicts(data, "tables"), 1)]
     kind = KINDS.get(plain(data.get("kind")), "Disk")
     return {
+        # Where nobody looked for them, there is no section that says that there are none.
+        "looked": "findings" in data, "timed": "timeline" in data,
         "kind": kind, "title": plain(data.get("title"), 200) or "(no name)",
         "incident": plain(data.get("incident"), 100),
         "made": moment(data.get("made")), "made_raw": plain(data.get("made"), NAME), "tool": _tool(part(data, "tool")),
