@@ -14,12 +14,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..forensics.find_startup import UNIT_FOLDERS
-from ..forensics.model import clean
-from ..forensics.scene import Scene
-from ..forensics.times import iso_ns
-from ..forensics.tree import Entry
-from .access import Table, table
+from .about_access import Table, table
+from .find_startup import UNIT_FOLDERS
+from .model import clean
+from .scene import Scene
+from .times import iso_ns
+from .tree import Entry
 
 ROWS = 2000
 OF_THE_HOST = ("/:", "/etc", "/root", "/var/run")  # mounts that give a container the host

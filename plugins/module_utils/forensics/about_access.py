@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..forensics.find_accounts import KEY, POWERFUL_GROUPS, key_files, logical_lines, passwords, sudoers_files
-from ..forensics.find_logins import LASTLOG, USER_PROCESS, LoginRecord, login_records
-from ..forensics.logfiles import logs
-from ..forensics.model import clean
-from ..forensics.scene import Scene
-from ..forensics.times import iso, iso_ns
+from .find_accounts import KEY, POWERFUL_GROUPS, key_files, logical_lines, passwords, sudoers_files
+from .find_logins import LASTLOG, USER_PROCESS, LoginRecord, login_records
+from .logfiles import logs
+from .model import clean
+from .scene import Scene
+from .times import iso, iso_ns
 
 SESSIONS = 500
 ADDRESSES = 100
