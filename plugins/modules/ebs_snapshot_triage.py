@@ -41,6 +41,15 @@ options:
     type: list
     elements: path
     default: []
+  yara_rules:
+    description:
+      - Files with YARA rules, matched against what is read anyway, up to 64 MiB of a file from its beginning. No block
+        is fetched for them. C(include) is refused.
+      - A match is as severe as the rule's C(severity) in C(meta) says, V(medium) without it.
+      - Needs the Python package C(yara-x).
+    type: list
+    elements: path
+    default: []
   timeline:
     description: Make the timeline of all entries, too.
     type: bool
@@ -127,7 +136,7 @@ from typing import Any
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.errors import BadInput
 from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import Work
-from ansible_collections.dfir.aws.plugins.module_utils.triage import keep, rules
+from ansible_collections.dfir.aws.plugins.module_utils.triage import keep, rules, yara_match
 from ansible_collections.dfir.aws.plugins.module_utils.triage.look import Triage, Wish
 from ansible_collections.dfir.aws.plugins.module_utils.triage.timeline import write_timeline
 from ansible_collections.dfir.aws.plugins.module_utils.triage_source import (
@@ -151,6 +160,7 @@ def main() -> None:
         "incident": {"type": "str", "default": ""},
         "rules": {"type": "list", "elements": "path", "default": []},
         "indicators": {"type": "list", "elements": "path", "default": []},
+        "yara_rules": {"type": "list", "elements": "path", "default": []},
         "timeline": {"type": "bool", "default": True},
         "timeline_rows": {"type": "int", "default": 100000},
         **SOURCE_SPEC,
@@ -163,8 +173,9 @@ def main() -> None:
         if given["timeline_rows"] < 0:
             raise BadInput("timeline_rows must not be negative.")
         folder = Path(given["dest"])
-        extra = [Path(path) for path in (*given["rules"], *given["indicators"])]
+        extra = [Path(path) for path in (*given["rules"], *given["indicators"], *given["yara_rules"])]
         found = rules.load(map(Path, given["rules"]), map(Path, given["indicators"]))
+        yara = yara_match.load(map(Path, given["yara_rules"]))
         asked = keep.question(source_name(module), client.region if client else "", given["limit_blocks"] or None,
                               given["timeline"], extra)
         there = keep.answered(folder, asked)
@@ -174,7 +185,8 @@ def main() -> None:
             return {"changed": True}
         source = open_source(module, work, client)
         try:
-            one = Triage(source, Wish(given["incident"], found, lambda text: work.guard.tell(text, 0))).run()
+            wish = Wish(given["incident"], found, lambda text: work.guard.tell(text, 0), yara)
+            one = Triage(source, wish).run()
             rows: dict[str, Any] = {}
             names: list[str] = []
             if given["timeline"]:

@@ -22,6 +22,7 @@ from tests.kit import CHECKOUT, run
 
 BUCKET, HOME = f"dfir-artifacts-{ACCOUNT}", "eu-west-1"
 VALID = yaml.safe_load((CHECKOUT / "examples" / "triage_snapshot.yml").read_text())
+YARA = CHECKOUT / "roles/toolbox/files/image/rules/yara"
 ALARM = ("high", "critical")
 
 
@@ -86,9 +87,13 @@ def test_what_the_intruder_left_is_on_the_screen_in_the_bucket_and_in_the_mail(
 
 
 def test_a_folder_keeps_it_and_a_second_run_changes_nothing(lab: LabConfig, tmp_path: Path, incident: str) -> None:
-    operator = {"dfir_aws_triage_dest": str(tmp_path / "out"), "dfir_aws_artifact_bucket": ""}
+    operator = {"dfir_aws_triage_dest": str(tmp_path / "out"), "dfir_aws_artifact_bucket": "",
+                "dfir_aws_triage_yara_rules": [str(YARA / "web_shells.yar"), str(YARA / "linux_malware.yar")]}
     done = ask(tmp_path, operator=operator, incident=incident)
     assert done.returncode == 0, done.stdout
+    data = json.loads((tmp_path / "out" / "triage.json").read_text())
+    matched = [item for item in data["findings"] if item["kind"] == "yara"]
+    assert matched and all(item["path"] and item["reason"] for item in matched)
     assert f"Report: {tmp_path}/out/report.html" in done.stdout
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     again = ask(tmp_path, operator=operator, incident=incident)

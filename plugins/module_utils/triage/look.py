@@ -32,6 +32,7 @@ from ..forensics.times import utc_now
 from .disk import Part, parts
 from .rules import Rules
 from .sources import Source
+from .yara_match import FollowedTree, Yara
 
 SCHEMA = 1
 Tell = Callable[[str], None]
@@ -39,14 +40,16 @@ Tell = Callable[[str], None]
 
 @dataclass
 class Wish:
-    """What is asked for. `rules`: beside those that are built in."""
+    """What is asked for. `rules`, `yara`: beside those that are built in."""
 
     incident: str = ""
     rules: Rules = field(default_factory=Rules)
     tell: Tell = lambda _text: None
+    yara: Yara | None = None
 
 
-def open_trees(source: Source) -> tuple[list[tuple[Part, DissectTree]], list[Part], list[str], list[str]]:
+def open_trees(source: Source, kind: type[DissectTree] = DissectTree,
+               ) -> tuple[list[tuple[Part, DissectTree]], list[Part], list[str], list[str]]:
     """The file systems of a source, everything that is on it, what of that is odd, and what could not be opened."""
     found, problems = parts(source.stream, source.size)
     trees: list[tuple[Part, DissectTree]] = []
@@ -54,7 +57,7 @@ def open_trees(source: Source) -> tuple[list[tuple[Part, DissectTree]], list[Par
     for part in found:
         if part.is_file_system:
             try:
-                trees.append((part, DissectTree(part.type, part.stream)))
+                trees.append((part, kind(part.type, part.stream)))
             except StepError as error:
                 unread.append(f"{part.name}: {clean(str(error), 300)}")
     source.check()
@@ -77,7 +80,8 @@ class Triage:
 
     def run(self) -> Triage:
         """Everything but the timeline, which needs `trees`."""
-        self.trees, self.parts, problems, unread = open_trees(self.source)
+        kind = FollowedTree if self.wish.yara else DissectTree
+        self.trees, self.parts, problems, unread = open_trees(self.source, kind)
         self.warnings += problems
         self.not_read += unread
         for part in self.parts:
@@ -133,9 +137,14 @@ class Triage:
         self.wish.tell(f"{part.name}: reading all folders")
         self._part_of(part, "all folders", inside.remember)
         found: list[Finding] = []
-        for name, finder in [*FINDERS, ("rules", self.wish.rules.find)]:
+        finders: list[tuple[str, Finder]] = [*FINDERS, ("rules", self.wish.rules.find)]
+        if self.wish.yara is not None:  # over what all others have read
+            finders.append(("YARA rules", self.wish.yara.find))
+        for name, finder in finders:
             self.wish.tell(f"{part.name}: looking at {name}")
             self._part_of(part, name, partial(self._take, finder, scene, found))
+        if self.wish.yara is not None and (late := self.wish.yara.left_out()):
+            self.not_read.append(f"{part.name}: {late}")
         connect(found, scene)
         prefix = "" if top == b"/" else clean_path(top)
         for finding in found:
@@ -201,7 +210,7 @@ def versions() -> dict[str, str]:
 
     found = {}
     for name in ("dissect.volume", "dissect.extfs", "dissect.xfs", "dissect.btrfs", "dissect.ntfs", "dissect.fat",
-                 "dissect.evidence"):
+                 "dissect.evidence", "yara-x"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -63,7 +63,7 @@ class Rule:
             for word in self.words if data else ():
                 if match := word.search(data or b""):
                     yield scene.finding(entry, self.id, self.kind, self.severity, self.reason,
-                                        _line_around(data or b"", match.start()), digest=True)
+                                        line_around(data or b"", match.start()), digest=True)
                     break
 
 
@@ -103,7 +103,7 @@ def _said(note: str) -> str:
     return f": {note}" if note else ""
 
 
-def _line_around(data: bytes, place: int) -> str:
+def line_around(data: bytes, place: int) -> str:
     start = max(data.rfind(b"\n", 0, place) + 1, place - 150)
     end = data.find(b"\n", place)
     return data[start:end if 0 <= end <= place + 250 else place + 250].decode("utf-8", "surrogateescape")
