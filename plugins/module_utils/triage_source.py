@@ -14,11 +14,14 @@ from .ebs.errors import BadInput
 from .ebs.identity import describe_snapshot
 from .ebs_module import AWS_SPEC, engine_client
 from .ebs_work import WORKER_SPEC, Work
+from .triage import opened
+from .triage.opened import Keys
 from .triage.sources import ImageSource, SnapshotSource, Source
 
 SOURCE_SPEC: dict[str, dict[str, Any]] = {
     "snapshot_id": {"type": "str"},
     "image": {"type": "path"},
+    "key_file": {"type": "path", "no_log": False},  # a path; what is in the file is seen by nobody
     "limit_blocks": {"type": "int", "default": 6000},
     "cache": {"type": "path"},
     "connections": {"type": "int", "default": 16},
@@ -50,6 +53,19 @@ def open_source(module: Any, work: Work, client: EbsClient | None) -> Source:
                           connections=given["connections"])
 
 
+def source_keys(module: Any) -> Keys | None:
+    """The keys to what is encrypted in it."""
+    return opened.load(Path(module.params["key_file"])) if module.params["key_file"] else None
+
+
 def source_name(module: Any) -> str:
-    """What tells it from all others."""
-    return module.params["snapshot_id"] or str(Path(module.params["image"]).resolve())
+    """What tells it from all others. Of a file of keys, only when it was changed: with a digest of it, passphrases
+    could be guessed from what is written down."""
+    name = module.params["snapshot_id"] or str(Path(module.params["image"]).resolve())
+    keys = module.params["key_file"]
+    if not keys:
+        return name
+    try:
+        return f"{name} with the keys of {Path(keys).stat().st_mtime_ns}"
+    except OSError as error:
+        raise BadInput(f"{keys} cannot be read ({error.strerror}): name a file of keys.") from error

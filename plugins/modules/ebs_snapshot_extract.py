@@ -98,6 +98,7 @@ from typing import Any
 
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.ebs_work import Work
+from ansible_collections.dfir.aws.plugins.module_utils.triage.disk import ENCRYPTED
 from ansible_collections.dfir.aws.plugins.module_utils.triage.extract import LIST, Wanted, extract
 from ansible_collections.dfir.aws.plugins.module_utils.triage.look import open_trees
 from ansible_collections.dfir.aws.plugins.module_utils.triage_source import (
@@ -105,6 +106,7 @@ from ansible_collections.dfir.aws.plugins.module_utils.triage_source import (
     SOURCE_SPEC,
     open_source,
     source_client,
+    source_keys,
     source_name,
 )
 
@@ -124,11 +126,12 @@ def main() -> None:
     work = Work(module)
     client = source_client(module, work)
     folder = Path(given["dest"])
-    question = [source_name(module), client.region if client else "",
-                *(given[name] for name in ("paths", "inodes", "partition", "largest_mib", "total_mib"))]
-    asked = hashlib.sha256(json.dumps(question).encode()).hexdigest()
 
     def take() -> dict[str, Any]:
+        keys = source_keys(module)
+        question = [source_name(module), client.region if client else "",
+                    *(given[name] for name in ("paths", "inodes", "partition", "largest_mib", "total_mib"))]
+        asked = hashlib.sha256(json.dumps(question).encode()).hexdigest()
         there = answered(folder, asked)
         if there is not None:
             return {"changed": False, **there}
@@ -136,7 +139,10 @@ def main() -> None:
             return {"changed": True}
         source = open_source(module, work, client)
         try:
-            trees, _parts, _problems, _unread = open_trees(source)
+            trees, parts, _problems, _unread = open_trees(source, keys=keys)
+            for part in parts:
+                if part.kind in ENCRYPTED and not part.opened:
+                    module.warn(f"{part.name}: {part.reason}.")
             data = extract(source, trees, Wanted(
                 given["paths"], given["inodes"], given["partition"], given["largest_mib"] << 20,
                 given["total_mib"] << 20, asked, lambda text: work.guard.tell(text, 0)), folder)

@@ -16,8 +16,8 @@ description:
     launched, mounted or copied, and root is not needed. It works on raw images and E01 files, too.
   - Says which system it is, who could log in and did, what starts by itself, what looks wrong and why, and when
     everything changed. What an unreplayed journal may hide is said first.
-  - ext2, ext3, ext4, XFS, btrfs, NTFS and FAT are read, with and without a partition table, LVM included. LUKS,
-    BitLocker and RAID are reported.
+  - ext2, ext3, ext4, XFS, btrfs, NTFS and FAT are read, with and without a partition table, LVM included. LUKS and
+    BitLocker are opened where O(key_file) has the key; without, and RAID, they are reported.
   - What could not be read within the limit is listed, and nothing is concluded from it.
 options:
   dest:
@@ -144,6 +144,7 @@ from ansible_collections.dfir.aws.plugins.module_utils.triage_source import (
     SOURCE_SPEC,
     open_source,
     source_client,
+    source_keys,
     source_name,
 )
 
@@ -175,6 +176,7 @@ def main() -> None:
         folder = Path(given["dest"])
         extra = [Path(path) for path in (*given["rules"], *given["indicators"], *given["yara_rules"])]
         found = rules.load(map(Path, given["rules"]), map(Path, given["indicators"]))
+        keys = source_keys(module)
         yara = yara_match.load(map(Path, given["yara_rules"]))
         asked = keep.question(source_name(module), client.region if client else "", given["limit_blocks"] or None,
                               given["timeline"], extra)
@@ -185,7 +187,7 @@ def main() -> None:
             return {"changed": True}
         source = open_source(module, work, client)
         try:
-            wish = Wish(given["incident"], found, lambda text: work.guard.tell(text, 0), yara)
+            wish = Wish(given["incident"], found, lambda text: work.guard.tell(text, 0), yara, keys)
             one = Triage(source, wish).run()
             rows: dict[str, Any] = {}
             names: list[str] = []

@@ -3,14 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is on a disk: its partitions, the logical volumes in them, and of which type each is.
 
-Names are p1, p2, ... by the partition table (p0: a file system without one) and p1.lv2 for logical volumes, never a
-name from the evidence.
+Names are p1, p2, ... by the partition table (p0: a file system without one), p1.lv2 for logical volumes and p1.open for
+what an encrypted one holds, never a name from the evidence.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -30,6 +30,11 @@ REASONS = {
     "swap": "swap space: it holds no files",
     "raid": "a member of a RAID, which is not put together here",
 }
+ENCRYPTED = ("luks", "bitlocker")
+
+
+class Locked(Exception):
+    """An encrypted partition was not opened; the message says why, and nothing of a key."""
 
 
 @dataclass
@@ -44,6 +49,7 @@ class Part:
     type: str = ""
     journal_dirty: bool | None = None
     reason: str = ""
+    opened: bool = False  # it is encrypted, and what it holds is a part of its own
 
     @property
     def is_file_system(self) -> bool:
@@ -75,6 +81,9 @@ def signature(head: bytes) -> tuple[str, str]:
     return ("filesystem", "ntfs") if type_ == "ntfs" else (kind, type_)
 
 
+Unlock = Callable[[Part], BinaryIO]  # raises Locked
+
+
 def look(part: Part) -> Part:
     """Fill in what it is, and for a file system what its journal says."""
     part.kind, part.type = signature(part.read_at(0, HEAD))
@@ -85,15 +94,32 @@ def look(part: Part) -> Part:
     return part
 
 
-def parts(stream: BinaryIO, size: int) -> tuple[list[Part], list[str]]:
-    """Everything on a disk in its order, logical volumes behind their partitions; and what could not be understood."""
+def parts(stream: BinaryIO, size: int, unlock: Unlock | None = None) -> tuple[list[Part], list[str]]:
+    """Everything on a disk in its order, logical volumes behind their partitions; and what could not be understood.
+    `unlock` opens what is encrypted, also within a logical volume."""
     found: list[Part] = []
     problems: list[str] = []
     whole = Part("p0", size, window(stream, 0, size))
     if signature(whole.read_at(0, HEAD))[0] == "unknown":
         found, problems = _by_table(stream, size)
-    found = found or [look(whole)]
-    return _with_logical(found, problems), problems
+    found = list(_with_opened(found or [look(whole)], unlock))
+    return list(_with_opened(_with_logical(found, problems), unlock)), problems
+
+
+def _with_opened(found: list[Part], unlock: Unlock | None) -> Iterator[Part]:
+    """Each part, and behind an encrypted one what it holds; of one that stays closed, why."""
+    names = {part.name for part in found}
+    for part in found:
+        yield part
+        if unlock is None or part.kind not in ENCRYPTED or f"{part.name}.open" in names:
+            continue
+        try:
+            inner = unlock(part)
+        except Locked as error:
+            part.reason = str(error)
+            continue
+        part.opened, part.reason = True, "encrypted, and opened with a key that was given"
+        yield look(Part(f"{part.name}.open", int(getattr(inner, "size", 0)), inner))
 
 
 def _by_table(stream: BinaryIO, size: int) -> tuple[list[Part], list[str]]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..ebs.version import __version__
 from ..forensics.about import add_tables
@@ -29,7 +29,8 @@ from ..forensics.scene import Scene, load_accounts
 from ..forensics.steps import StepError
 from ..forensics.systems import in_use
 from ..forensics.times import utc_now
-from .disk import Part, parts
+from .disk import Locked, Part, parts
+from .opened import Keys
 from .rules import Rules
 from .sources import Source
 from .yara_match import FollowedTree, Yara
@@ -46,12 +47,21 @@ class Wish:
     rules: Rules = field(default_factory=Rules)
     tell: Tell = lambda _text: None
     yara: Yara | None = None
+    keys: Keys | None = None
 
 
-def open_trees(source: Source, kind: type[DissectTree] = DissectTree,
+def open_trees(source: Source, kind: type[DissectTree] = DissectTree, keys: Keys | None = None,
                ) -> tuple[list[tuple[Part, DissectTree]], list[Part], list[str], list[str]]:
     """The file systems of a source, everything that is on it, what of that is odd, and what could not be opened."""
-    found, problems = parts(source.stream, source.size)
+    def unlock(part: Part) -> BinaryIO:
+        try:
+            return keys.open(part)  # type: ignore[union-attr] # only used with keys
+        except Locked:
+            if source.failed is not None:  # whether a key fits was not seen
+                raise Locked("encrypted: not opened, its header could not be read") from None
+            raise
+
+    found, problems = parts(source.stream, source.size, unlock if keys else None)
     trees: list[tuple[Part, DissectTree]] = []
     unread = []
     for part in found:
@@ -81,7 +91,7 @@ class Triage:
     def run(self) -> Triage:
         """Everything but the timeline, which needs `trees`."""
         kind = FollowedTree if self.wish.yara else DissectTree
-        self.trees, self.parts, problems, unread = open_trees(self.source, kind)
+        self.trees, self.parts, problems, unread = open_trees(self.source, kind, self.wish.keys)
         self.warnings += problems
         self.not_read += unread
         for part in self.parts:
@@ -102,7 +112,7 @@ class Triage:
                                  "before the snapshot may be missing here, or look older than it is.")
         elif part.is_file_system and part.journal_dirty is None:
             self.warnings.append(f"{part.name}: what its journal holds cannot be told.")
-        if part.kind in ("luks", "bitlocker", "raid"):
+        if part.kind in ("luks", "bitlocker", "raid") and not part.opened:
             self.warnings.append(f"{part.name}: {part.reason}.")
 
     @staticmethod
@@ -210,7 +220,7 @@ def versions() -> dict[str, str]:
 
     found = {}
     for name in ("dissect.volume", "dissect.extfs", "dissect.xfs", "dissect.btrfs", "dissect.ntfs", "dissect.fat",
-                 "dissect.evidence", "yara-x"):
+                 "dissect.evidence", "dissect.fve", "yara-x"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.dfir.aws.plugins.modules import ebs_snapshot_extract, ebs_snapshot_triage
 
+from tests.unit.triage.luks_kit import luks
 from tests.unit.triage.triage_kit import SYSTEM, disk, ext4, tree
 
 
@@ -70,7 +73,9 @@ def test_the_timeline_has_every_time_of_every_entry_in_order(
 
 @pytest.mark.parametrize(("options", "said"), [
     ({"limit_blocks": -1}, "must not be negative"), ({"timeline_rows": -1}, "must not be negative"),
-    ({"rules": ["/nonexistent.yml"]}, "cannot be read"), ({"image": "/nonexistent"}, "cannot be opened")])
+    ({"rules": ["/nonexistent.yml"]}, "cannot be read"), ({"yara_rules": ["/nonexistent.yar"]}, "cannot be read"),
+    ({"key_file": "/nonexistent"}, "cannot be read"), ({"key_file": "/dev/null"}, "holds no key"),
+    ({"image": "/nonexistent"}, "cannot be opened")])
 def test_what_makes_no_sense_is_refused_and_nothing_is_written(
         image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any], said: str) -> None:
     failed = call(ebs_snapshot_triage, capsys, **{"image": str(image), "dest": str(tmp_path / "out"), **options})
@@ -92,3 +97,27 @@ def test_files_are_taken_out_once(image: Path, tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "out" / file["file"]).unlink()
     gone = call(ebs_snapshot_extract, capsys, **wish)
     assert gone["failed"] and "is not empty" in gone["msg"]
+
+
+@pytest.mark.skipif(not shutil.which("cryptsetup"), reason="cryptsetup-bin makes LUKS")
+def test_keys_open_what_is_encrypted_and_are_nowhere_afterwards(
+        image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = image.read_bytes()[1 << 20:-(1 << 20)]
+    locked = disk(tmp_path / "locked.img", [luks(tmp_path, root, b"pq0-secret-zz", kind="luks1")])
+    keys = tmp_path / "keys"
+    keys.write_text("pq1-other-zz\npq0-secret-zz\n")
+    wish = {"image": str(locked), "key_file": str(keys)}
+    made = call(ebs_snapshot_triage, capsys, **wish, dest=str(tmp_path / "looked"), timeline=False)
+    assert {"label": "Host name", "value": "web-01", "partition": "p1.open"} in made["triage"]["facts"]
+    assert not call(ebs_snapshot_triage, capsys, **wish, dest=str(tmp_path / "looked"), timeline=False)["changed"]
+    taken = call(ebs_snapshot_extract, capsys, **wish, dest=str(tmp_path / "taken"), paths=["/etc/hostname"])
+    assert [(file["partition"], file["path"]) for file in taken["files"]] == [("p1.open", "/etc/hostname")]
+    written = json.dumps([made, taken]) + (tmp_path / "looked/triage.json").read_text()
+    assert "pq0" not in written and "pq1" not in written
+    keys.write_text("pq1-other-zz\n")
+    os.utime(keys, ns=(1, 1))
+    closed = call(ebs_snapshot_triage, capsys, **wish, dest=str(tmp_path / "looked"), timeline=False)
+    assert closed["changed"] and closed["triage"]["warnings"] == [
+        "p1: encrypted with LUKS: not opened, the key does not fit."]
+    none = call(ebs_snapshot_extract, capsys, **wish, dest=str(tmp_path / "none"), paths=["/etc/hostname"])
+    assert "there are: none" in none["msg"] and none["warnings"] == closed["triage"]["warnings"]
