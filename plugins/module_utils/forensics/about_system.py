@@ -40,8 +40,8 @@ def more_facts(tree: Tree, accounts: list[Account], packages: Packages) -> Itera
     yield "Last activity", last_activity(tree)
     yield "Network", ", ".join(network(tree))
     yield "Accounts", f"{len(accounts)}, of which {sum(account.can_log_in for account in accounts)} have a login shell"
-    count = installed(tree)
-    yield "Packages", f"{count:,}" if count else ("known to rpm" if packages.known else "no list of dpkg or rpm")
+    count = installed(tree) or packages.rpm_count
+    yield "Packages", f"{count:,}" if count else "no list of dpkg or rpm"
 
 
 def operating_system(tree: Tree) -> str:

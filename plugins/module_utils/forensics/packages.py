@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 
-from .rpm_database import RpmError, rpm_files
+from .rpm_database import RpmError, rpm_packages
 from .tree import Entry, Tree
 
 ALGORITHMS = {32: "md5", 40: "sha1", 64: "sha256", 96: "sha384", 128: "sha512"}
 INFO = "/var/lib/dpkg/info"
 LATER = 3600 * 10**9  # nanoseconds: an installation of many packages takes a while
+SAMPLE = 500  # files that are looked at to see whether a whole system was copied
 _USR_MERGED = (b"/bin/", b"/sbin/", b"/lib/", b"/lib32/", b"/lib64/", b"/libx32/")
 
 
@@ -30,7 +32,8 @@ class Packages:
         self.conffiles: set[bytes] = set()
         self.owned: set[bytes] = set()
         self.diverted: set[bytes] = set()
-        self.brought: dict[bytes, int] = {}  # by file, when dpkg wrote down its package, in nanoseconds
+        self.brought: dict[bytes, int] = {}  # by file, when its package was written down, in nanoseconds
+        self.rpm_count = 0  # packages of rpm that are installed
         self.merged = tuple(prefix for prefix in _USR_MERGED
                             if (tree.resolve(prefix[:-1]) or b"").startswith(b"/usr/"))
         for entry in tree.entries(INFO):
@@ -57,21 +60,26 @@ class Packages:
     def _rpm(self) -> None:
         """Take rpm's list in, whole or not at all: half a list would call the other half foreign."""
         try:
-            files = list(rpm_files(self.tree))
+            packages = list(rpm_packages(self.tree))
         except (RpmError, OSError) as error:
             self.problem = f"the rpm database could not be read: {error}"
             return
-        for file in files:
-            path = self.normal(file.path)
-            self.owned.add(path)
-            if file.configuration:
-                self.conffiles.add(path)
-            if len(file.digest) in ALGORITHMS:
-                self.digests[path] = file.digest
+        # Keys, too, are kept as packages, which have no files.
+        self.rpm_count = sum(bool(package.files) for package in packages)
+        for package in packages:
+            for file in package.files:
+                path = self.normal(file.path)
+                self.owned.add(path)
+                if package.installed:
+                    self.brought[path] = max(self.brought.get(path, 0), package.installed * 10**9)
+                if file.configuration:
+                    self.conffiles.add(path)
+                if len(file.digest) in ALGORITHMS:
+                    self.digests[path] = file.digest
 
     def forget(self, problem: str) -> None:
         """Know nothing, and say why."""
-        self.problem = problem
+        self.problem, self.rpm_count = problem, 0
         for known in (self.digests, self.conffiles, self.owned, self.diverted, self.brought):
             known.clear()
 
@@ -93,10 +101,23 @@ class Packages:
         return self.known and not self.owns(path)
 
     def came_later(self, entry: Entry) -> bool:
-        """Whether a file's inode was changed after its package was written down. Who alters a file changes its inode;
-        what rpm brought has no such moment here, and is not said to have come later."""
+        """Whether a file's inode was changed after its package was written down: who alters a file changes it."""
         brought = self.brought.get(self.normal(entry.path))
-        return brought is not None and entry.info.st_ctime_ns > brought + LATER
+        return brought is not None and entry.info.st_ctime_ns > max(brought, self._copied) + LATER
+
+    @cached_property
+    def _copied(self) -> int:
+        """When a system of rpm as a whole was copied onto this disk, in nanoseconds; 0 where it was not. The moment of
+        installation stands in the database, which goes along unchanged, while every inode is new. Of dpkg the moment
+        is that of an inode, which is as new as the others."""
+        if not self.rpm_count:
+            return 0
+        paths = sorted(self.brought)
+        entries = [(path, self.tree.lookup(path, follow_last=False)) for path in paths[::len(paths) // SAMPLE + 1]]
+        there = [(entry.info.st_ctime_ns, self.brought[path]) for path, entry in entries if entry is not None]
+        late = sorted(changed for changed, brought in there if changed > brought + LATER)
+        # An intruder alters a few files, not a good part of all. The last of those that came late may be his.
+        return late[len(late) * 95 // 100] if len(late) * 5 > len(there) else 0
 
     def altered(self, path: bytes) -> bool | None:
         """Whether a package's file has another content than the package brought; None when that cannot be said."""

@@ -23,7 +23,7 @@ SIZE_LIMIT = 2 << 30
 HEADER_LIMIT = 64 << 20
 PATH_LIMIT = 4096
 STEPS = 20_000  # times 100,000 instructions of SQLite: a hostile schema may compute for ever
-DIR_INDEXES, BASE_NAMES, DIR_NAMES, DIGESTS, FLAGS = 1116, 1117, 1118, 1035, 1037
+DIR_INDEXES, BASE_NAMES, DIR_NAMES, DIGESTS, FLAGS, INSTALL_TIME = 1116, 1117, 1118, 1035, 1037, 1008
 CONFIGURATION = 1
 
 
@@ -40,16 +40,22 @@ class RpmFile:
     configuration: bool
 
 
-def rpm_files(tree: Tree) -> Iterator[RpmFile]:
-    """The files of all packages; nothing where there is no rpm database."""
+@dataclass(frozen=True)
+class RpmPackage:
+    """One package that is installed; `installed`: when, in seconds since 1970, 0 where its header does not say."""
+
+    installed: int
+    files: tuple[RpmFile, ...]
+
+
+def rpm_packages(tree: Tree) -> Iterator[RpmPackage]:
+    """All packages; nothing where there is no rpm database."""
     for folder in FOLDERS:
         if tree.lookup(f"{folder}/rpmdb.sqlite") is not None:
-            for header in _sqlite(tree, folder):
-                yield from header_files(header)
+            yield from map(package_of, _sqlite(tree, folder))
             return
         if tree.lookup(f"{folder}/Packages") is not None:
-            for header in _berkeley(tree, f"{folder}/Packages"):
-                yield from header_files(header)
+            yield from map(package_of, _berkeley(tree, f"{folder}/Packages"))
             return
         if tree.lookup(f"{folder}/Packages.db") is not None:
             raise RpmError("rpm's own database format (ndb, as SUSE has it) is not read")
@@ -101,6 +107,15 @@ def _berkeley(tree: Tree, path: str) -> Iterator[bytes]:
                     yield header
         except Exception as error:  # the library has errors of many kinds for what is damaged
             raise RpmError(f"Berkeley DB is damaged ({type(error).__name__})") from error
+
+
+def package_of(header: bytes) -> RpmPackage:
+    """A package from its header, whatever of it is whole."""
+    try:
+        installed = (*_numbers(header, _tags(header), INSTALL_TIME), 0)[0]
+    except (struct.error, ValueError):
+        installed = 0
+    return RpmPackage(installed, tuple(header_files(header)))
 
 
 def header_files(header: bytes) -> Iterator[RpmFile]:

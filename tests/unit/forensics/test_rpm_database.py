@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sqlite3
 import subprocess
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,8 +18,10 @@ import pytest
 from ansible_collections.dfir.aws.plugins.module_utils.forensics import rpm_database
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.findings import collect
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Finding
-from ansible_collections.dfir.aws.plugins.module_utils.forensics.packages import Packages
-from ansible_collections.dfir.aws.plugins.module_utils.forensics.tree import Tree
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.packages import LATER, Packages
+from ansible_collections.dfir.aws.plugins.module_utils.forensics.tree import Entry, Tree
+
+from tests.unit.triage.triage_kit import ext4, triage
 
 ELF = b"\x7fELF\x02\x01\x01" + bytes(60)
 SPEC = """
@@ -108,6 +112,50 @@ def test_files_of_packages_are_known(root: Path) -> None:
     assert packages.altered(b"/usr/bin/tool") is False
     assert packages.altered(b"/etc/tool.conf") is None  # settings are there to be changed
     assert findings(root) == []
+
+
+def test_packages_are_counted_and_the_moment_of_each_is_known(root: Path) -> None:
+    packages = Packages(Tree(root))
+    assert packages.rpm_count == 1
+    [moment] = set(packages.brought.values())
+    assert abs(moment / 10**9 - time.time()) < 3600 and b"/usr/bin/tool" in packages.brought
+
+
+def test_what_changed_after_its_package_came_is_told_also_on_a_copied_system(root: Path) -> None:
+    tree = Tree(root)
+    for number in range(1, 61):
+        (root / f"usr/share/tools/{number}").write_text(f"{number}\n")
+    tool = tree.lookup("/usr/bin/tool")
+    assert tool is not None
+    packages = Packages(tree)
+    assert not packages.came_later(tool)
+    packages = Packages(tree)
+    packages.brought[b"/usr/bin/tool"] -= 2 * LATER
+    assert packages.came_later(tool), "one file alone is no copied system"
+    packages = Packages(tree)
+    packages.brought = {path: moment - 100 * LATER for path, moment in packages.brought.items()}
+    assert not packages.came_later(tool), "all came late, with the copy"
+    later = os.stat_result((0o100755, 1, 1, 1, 0, 0, 1, 0, 0, 0), {
+        "st_atime_ns": 0, "st_mtime_ns": 0, "st_ctime_ns": tool.info.st_ctime_ns + 2 * LATER})
+    assert packages.came_later(Entry(tool.path, later)), "after the copy"
+
+
+def test_a_triage_compares_what_changed_after_its_package_came(database: Path, tmp_path: Path) -> None:
+    shutil.copyfile(database, system(tmp_path / "root") / "var/lib/rpm/rpmdb.sqlite")
+    (tmp_path / "root/usr/bin/tool").write_bytes(ELF + b"backdoor")
+    for number in range(1, 61):
+        (tmp_path / f"root/usr/share/tools/{number}").write_text(f"{number}\n")
+    image = ext4(tmp_path / "root.img", tmp_path / "root")
+
+    def altered() -> list[str]:
+        one = triage(image)
+        assert {"label": "Packages", "value": "1", "partition": "p0"} in one.facts
+        return [item["path"] for item in one.report()["findings"] if item["rule"] == "altered_package_file"]
+
+    assert altered() == [], "nothing says that it changed"
+    subprocess.run(["debugfs", "-w", "-R", f"set_inode_field /usr/bin/tool ctime @{int(time.time()) + 90_000}", image],
+                   check=True, capture_output=True)
+    assert altered() == ["/usr/bin/tool"]
 
 
 def test_altered_and_foreign_programs_are_found(root: Path) -> None:

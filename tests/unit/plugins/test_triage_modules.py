@@ -120,4 +120,4 @@ def test_keys_open_what_is_encrypted_and_are_nowhere_afterwards(
     assert closed["changed"] and closed["triage"]["warnings"] == [
         "p1: encrypted with LUKS: not opened, the key does not fit."]
     none = call(ebs_snapshot_extract, capsys, **wish, dest=str(tmp_path / "none"), paths=["/etc/hostname"])
-    assert "there are: none" in none["msg"] and none["warnings"] == closed["triage"]["warnings"]
+    assert "there are: none" in none["msg"] and closed["triage"]["warnings"][0] in json.dumps(none)
