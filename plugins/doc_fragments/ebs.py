@@ -111,7 +111,7 @@ options:
     default: true
 requirements:
   - dissect.volume, dissect.extfs, dissect.xfs, dissect.btrfs, dissect.ntfs, dissect.fat; dissect.evidence for E01;
-    dissect.fve and argon2-cffi for O(key_file)
+    dissect.regf and dissect.eventlog for records of Windows; dissect.fve and argon2-cffi for O(key_file)
 notes:
   - "Needed: C(ebs:ListSnapshotBlocks), C(ebs:GetSnapshotBlock); C(kms:Decrypt) on the key of an encrypted snapshot;
     with O(describe), C(ec2:DescribeSnapshots)."

@@ -18,6 +18,7 @@ description:
     everything changed. What an unreplayed journal may hide is said first.
   - ext2, ext3, ext4, XFS, btrfs, NTFS and FAT are read, with and without a partition table, LVM included. LUKS and
     BitLocker are opened where O(key_file) has the key; without, and RAID, they are reported.
+  - Of Windows, its own records are read (registry, tasks, security log), too, which is unverified.
   - What could not be read within the limit is listed, and nothing is concluded from it.
 options:
   dest:

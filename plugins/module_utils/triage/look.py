@@ -29,10 +29,12 @@ from ..forensics.scene import Scene, load_accounts
 from ..forensics.steps import StepError
 from ..forensics.systems import in_use
 from ..forensics.times import utc_now
+from . import windows, windows_events
 from .disk import Locked, Part, parts
 from .opened import Keys
 from .rules import Rules
 from .sources import Source
+from .windows_hives import Windows
 from .yara_match import FollowedTree, Yara
 
 SCHEMA = 1
@@ -118,14 +120,15 @@ class Triage:
     @staticmethod
     def _top(tree: DissectTree) -> bytes | None:
         """Where the system in use begins; None where there is none."""
-        if tree.lookup("/etc/passwd") is not None:
+        if tree.lookup("/etc/passwd") is not None or Windows.there(tree):
             return b"/"
         top = in_use(tree)
         return None if top == b"/" else top
 
     def _first(self, part: Part, tree: DissectTree, top: bytes) -> None:
         inside = tree if top == b"/" else tree.below(top)
-        self._add_facts(part, list(first_facts(inside)))
+        self._part_of(part, "which system it is", lambda: self._add_facts(part, list(
+            Windows(inside).first_facts() if Windows.there(inside) else first_facts(inside))))
         self.source.check()
         known = next((fact["value"] for fact in self.facts if fact["label"] == "System"), "an unknown system")
         self.wish.tell(f"{part.name} holds {known}")
@@ -147,6 +150,8 @@ class Triage:
         self.wish.tell(f"{part.name}: reading all folders")
         self._part_of(part, "all folders", inside.remember)
         found: list[Finding] = []
+        if Windows.there(inside):
+            self._windows(part, scene, Windows(inside), found)
         finders: list[tuple[str, Finder]] = [*FINDERS, ("rules", self.wish.rules.find)]
         if self.wish.yara is not None:  # over what all others have read
             finders.append(("YARA rules", self.wish.yara.find))
@@ -162,6 +167,27 @@ class Triage:
             self.findings.append((part.name, finding))
         if inside.unreadable:
             self.not_read.append(f"{part.name}: {inside.unreadable:,} entries that cannot be read")
+
+    def _windows(self, part: Part, scene: Scene, one: Windows, found: list[Finding]) -> None:
+        """What Windows itself has written down."""
+        self.warnings.append(f"{part.name}: no public sample tests how records of Windows are read here (registry, "
+                             "tasks, security log): what is said of them is unverified.")
+        self._part_of(part, "facts", lambda: self._add_facts(part, list(one.more_facts())))
+        self._part_of(part, "accounts", lambda: add_tables(self.tables, [one.table()], part.name))
+        starts: list[windows.Start] = []
+        self.wish.tell(f"{part.name}: looking at what starts by itself")
+        self._part_of(part, "what starts by itself", lambda: starts.extend(windows.starts(one)))
+        add_tables(self.tables, [windows.autostart(starts)], part.name)
+        self._part_of(part, "what starts by itself", lambda: self._take(
+            lambda _scene: windows.findings(scene, starts), scene, found))
+        self.wish.tell(f"{part.name}: reading the security log")
+        self._part_of(part, "logins", lambda: self._logons(part, scene, found))
+        self.not_read += [f"{part.name}: {text}" for text in one.broken]
+
+    def _logons(self, part: Part, scene: Scene, found: list[Finding]) -> None:
+        logons = windows_events.logons(scene)
+        add_tables(self.tables, logons.tables(), part.name)
+        self._take(logons.findings, scene, found)
 
     def _take(self, finder: Finder, scene: Scene, found: list[Finding]) -> None:
         for finding in finder(scene):
@@ -220,7 +246,7 @@ def versions() -> dict[str, str]:
 
     found = {}
     for name in ("dissect.volume", "dissect.extfs", "dissect.xfs", "dissect.btrfs", "dissect.ntfs", "dissect.fat",
-                 "dissect.evidence", "dissect.fve", "yara-x"):
+                 "dissect.evidence", "dissect.fve", "dissect.regf", "dissect.eventlog", "yara-x"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
