@@ -102,17 +102,19 @@ def parts(stream: BinaryIO, size: int, unlock: Unlock | None = None) -> tuple[li
     whole = Part("p0", size, window(stream, 0, size))
     if signature(whole.read_at(0, HEAD))[0] == "unknown":
         found, problems = _by_table(stream, size)
-    found = list(_with_opened(found or [look(whole)], unlock))
-    return list(_with_opened(_with_logical(found, problems), unlock)), problems
+    tried: set[str] = set()
+    found = list(_with_opened(found or [look(whole)], unlock, tried))
+    return list(_with_opened(_with_logical(found, problems), unlock, tried)), problems
 
 
-def _with_opened(found: list[Part], unlock: Unlock | None) -> Iterator[Part]:
-    """Each part, and behind an encrypted one what it holds; of one that stays closed, why."""
-    names = {part.name for part in found}
+def _with_opened(found: list[Part], unlock: Unlock | None, tried: set[str]) -> Iterator[Part]:
+    """Each part, and behind an encrypted one what it holds; of one that stays closed, why. To try a key takes seconds,
+    so each part is `tried` once."""
     for part in found:
         yield part
-        if unlock is None or part.kind not in ENCRYPTED or f"{part.name}.open" in names:
+        if unlock is None or part.kind not in ENCRYPTED or part.name in tried:
             continue
+        tried.add(part.name)
         try:
             inner = unlock(part)
         except Locked as error:

@@ -212,6 +212,17 @@ def test_without_the_packages_it_says_which(tmp_path: Path, monkeypatch: pytest.
         keys(tmp_path, "key")
 
 
+def test_each_volume_is_tried_once(locked: Path) -> None:
+    tried = []
+
+    def unlock(part: Part) -> Any:
+        tried.append(part.name)
+        raise Locked("closed")
+
+    source = ImageSource(locked)
+    assert parts(source.stream, source.size, unlock)[0][1].reason == "closed" and tried == ["p2"]
+
+
 def test_without_keys_it_is_reported_as_before(locked: Path) -> None:
     source = ImageSource(locked)
     found_parts, problems = parts(source.stream, source.size)
