@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Encrypted volumes: opened with the right key, told without it, and no key anywhere afterwards (pitfall 24).
 
-The headers of LUKS are cryptsetup's. No tool here makes a BitLocker volume: of that, only what we do around
-dissect.fve is tested, with a stand-in for it.
+The headers of LUKS are cryptsetup's. Nothing but Windows makes a BitLocker volume: one is made here, and cryptsetup,
+which has a reader of its own, agrees to it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import builtins
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,14 @@ from ansible_collections.dfir.aws.plugins.module_utils.triage.sources import Ima
 
 from lab.evidence.lvm import Segment, Volume, VolumeGroup
 from lab.evidence.run import sparse_file
+from tests.unit.triage.bitlocker_kit import (
+    FULL,
+    PASSPHRASE,
+    RECOVERY_PASSWORD,
+    STARTUP_KEY,
+    bitlocker,
+    startup_file,
+)
 from tests.unit.triage.luks_kit import luks
 from tests.unit.triage.triage_kit import MIB, SYSTEM, disk, ext4, stream, tree, triage
 
@@ -146,45 +155,51 @@ def test_blocks_are_asked_for_where_they_lie(tmp_path: Path) -> None:
     assert asked == [((2 << 20) + 4096, 512)]
 
 
-class BitLocker:
-    """Stands in for dissect.fve's volume: knows one key of each kind, and its content says which was used."""
-
-    size, cipher, used = 8192, None, ""
-
-    def __init__(self, _stream: Any) -> None:
-        pass
-
-    def _unlock(self, kind: str, right: bool) -> None:
-        if not right:
-            raise ValueError("Unable to unlock")
-        self.used = kind
-
-    def unlock_with_recovery_password(self, text: str) -> None:
-        self._unlock("recovery", text == "-".join(["000011"] * 8))
-
-    def unlock_with_passphrase(self, text: str) -> None:
-        self._unlock("passphrase", text == "pässword")
-
-    def unlock_with_bek(self, file: Any) -> None:
-        self._unlock("bek", file.read() == b"BEK")
-
-    def open(self) -> BitLocker:
-        return self
-
-    def read(self, _size: int) -> bytes:
-        return self.used.encode()
+RECOVERY = "-".join(f"{11 * number:06d}" for number in (1, 2, 300, 4000, 65535, 6, 7, 8))
 
 
-@pytest.mark.parametrize(("line", "kind"), [
-    ("-".join(["000011"] * 8), "recovery"), ("pässword", "passphrase"), ("file:{}/a.bek", "bek")])
-def test_each_key_of_bitlocker_goes_where_it_belongs(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, kind: str) -> None:
-    monkeypatch.setattr("dissect.fve.bde.BDE", BitLocker)
-    (tmp_path / "a.bek").write_bytes(b"BEK")
-    part = Part("p1", MIB, window(stream(bytes(MIB)), 0, MIB), kind="bitlocker")
-    assert keys(tmp_path, "wrong", line.format(tmp_path)).open(part).read(99) == kind.encode()
-    with pytest.raises(Locked, match="BitLocker: not opened, the key does not fit"):
-        keys(tmp_path, "wrong").open(part)
+@pytest.fixture(scope="module")
+def windows_volume(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """NTFS with a file, and the same behind BitLocker."""
+    folder = tmp_path_factory.mktemp("bitlocker")
+    with (folder / "plain.img").open("wb") as file:
+        file.truncate(24 * MIB)
+    subprocess.run(["mkntfs", "-q", "-F", folder / "plain.img"], check=True, capture_output=True)
+    (folder / "note").write_text("found")
+    subprocess.run(["ntfscp", "-f", folder / "plain.img", folder / "note", "note.txt"], check=True, capture_output=True)
+    plain = (folder / "plain.img").read_bytes()
+    return plain, bitlocker(plain, {RECOVERY: RECOVERY_PASSWORD, "pässword": PASSPHRASE, "": STARTUP_KEY})
+
+
+@pytest.mark.parametrize("line", [RECOVERY, "p1=pässword", "file:{}/a.bek"])
+def test_bitlocker_is_opened_with_each_kind_of_key(
+        tmp_path: Path, windows_volume: tuple[bytes, bytes], line: str) -> None:
+    plain, locked = windows_volume
+    (tmp_path / "a.bek").write_bytes(startup_file(3))
+    one = triage(disk(tmp_path / "disk.img", [locked]), keys=keys(tmp_path, line.format(tmp_path)))
+    assert [(part.name, part.kind) for part in one.parts] == [("p1", "bitlocker"), ("p1.open", "filesystem")]
+    [(_part, tree)] = one.trees
+    assert tree.text("/note.txt") == "found" and not any("BitLocker" in text for text in one.warnings)
+    stream = one.parts[1].stream
+    for place in (0, 512, 8191, 8192, 1 << 20, 17 << 20):
+        stream.seek(place)
+        assert stream.read(5000) == plain[place:place + 5000]
+
+
+def test_a_wrong_key_to_bitlocker_is_said(tmp_path: Path, windows_volume: tuple[bytes, bytes]) -> None:
+    image = disk(tmp_path / "disk.img", [windows_volume[1]])
+    (tmp_path / "a.bek").write_bytes(startup_file(2))
+    one = triage(image, keys=keys(tmp_path, RECOVERY.replace("000011", "000022"), f"file:{tmp_path}/a.bek"))
+    assert one.warnings == ["p1: encrypted with BitLocker: not opened, none of the 2 keys fits."] and one.trees == []
+
+
+def test_cryptsetup_gets_the_same_key_out_of_that_volume(
+        tmp_path: Path, windows_volume: tuple[bytes, bytes]) -> None:
+    (tmp_path / "locked.img").write_bytes(windows_volume[1])
+    (tmp_path / "key").write_text(RECOVERY)
+    said = subprocess.run(["cryptsetup", "bitlkDump", "--dump-volume-key", "--batch-mode", "--key-file",
+                           tmp_path / "key", tmp_path / "locked.img"], check=True, capture_output=True, text=True)
+    assert FULL.hex() in "".join(said.stdout.split("MK dump:")[1].split())
 
 
 def test_files_of_keys_that_cannot_be_used_are_one_sentence_without_a_key(tmp_path: Path) -> None:
