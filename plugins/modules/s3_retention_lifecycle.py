@@ -12,8 +12,8 @@ module: s3_retention_lifecycle
 version_added: 0.1.0
 short_description: Let S3 archive and remove the objects of closed cases
 description:
-  - Makes a lifecycle rule for each incident whose requests are all finished and whose class has C(artifacts), says which
-    rules the bucket lacks, and sets them only with O(apply).
+  - Makes a lifecycle rule for each incident whose requests are all finished and whose class has C(artifacts), says
+    which rules the bucket lacks, and sets them only with O(apply).
   - Rules whose id does not begin with C(dfir-retention-) are somebody else's, and stay as they are.
   - A rule of an incident that is open again, held, or in no class that has C(artifacts), is surplus.
 options:
