@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -94,3 +95,28 @@ class Asked:
                              "snapshots": [{"id": self.snapshot_id or snap(self.source),
                                             "region": self.source_region}]}}
         return {**found, "finished_at": ended} if self.state == "finished" else found
+
+
+def plant(name: str, copied: Copied) -> str:
+    """Put a copy into the models of the lab in this process, as if it had been made long ago; its id.
+
+    A call each would take longer than the test, and none can make a snapshot old.
+    """
+    from lab.aws import moto_app
+    from lab.aws.ec2_snapshots import NO_VOLUME, LabSnapshot
+
+    now = datetime.now(timezone.utc)
+    backend = moto_app.ec2(copied.region)
+    snapshot = LabSnapshot(backend, snap(f"copy {name}"), NO_VOLUME, copied.gib, copied.text(), lineage=name)
+    snapshot.status, snapshot.start_time = copied.state, (now - timedelta(days=copied.days)).replace(tzinfo=None)
+    with moto_app.MODELS:
+        backend.snapshots[snapshot.id] = snapshot
+        snapshot.add_tags(copied.all_tags(now))
+    return str(snapshot.id)
+
+
+def put_record(s3: Any, bucket: str, asked: Asked) -> str:
+    """Put the record of a request into the bucket; its id."""
+    s3.put_object(Bucket=bucket, Key=f"requests/{asked.request_id}.json",
+                  Body=json.dumps(asked.record(datetime.now(timezone.utc))))
+    return asked.request_id

@@ -143,8 +143,8 @@ def why_not_ours(copy: Copy) -> str:
 
 
 def held_by_tag(copy: Copy) -> bool:
-    """Whether the snapshot itself says that it is under legal hold: the tag's presence does, unless it says false."""
-    return HOLD in copy.tags and copy.tags[HOLD].strip().lower() != "false"
+    """Whether the snapshot itself says that it is under legal hold: the tag does by being there, whatever its value."""
+    return HOLD in copy.tags
 
 
 class Judge:
