@@ -77,6 +77,12 @@ class LabSnapshot(Snapshot):
     def public(self) -> bool:
         return "all" in self.create_volume_permission_groups
 
+    def get_tags(self) -> list[dict[str, str]]:
+        """Its own: moto goes through the tags of the whole account, for each of the snapshots that it shows."""
+        own = self.ec2_backend.tags.get(self.id, {})
+        return [{"resource_id": self.id, "resource_type": "snapshot", "key": key, "value": value}
+                for key, value in own.items()]
+
     def complete(self) -> None:
         if self.status == "pending":
             self.status, self.percent, self.completion_time = "completed", 100, utcnow()
