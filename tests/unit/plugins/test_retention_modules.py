@@ -317,6 +317,41 @@ def test_p38_the_policy_itself_deletes_no_hold_and_nothing_of_others(kit: Kit, r
     assert {held, others} <= exists(kit)
 
 
+def test_lifecycle_rules_are_set_once_and_those_of_others_stay(kit: Kit, run: Run) -> None:
+    s3 = kit.client("s3")
+    theirs = {"ID": "theirs", "Filter": {"Prefix": "logs/"}, "Status": "Enabled", "Expiration": {"Days": 7}}
+    s3.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration={"Rules": [theirs]})
+    classes = [{"name": "all", "incidents": ["*"], "keep_days": 1,
+                "artifacts": {"archive_days": 90, "expire_days": 400}}]
+
+    def rules(*, closed: tuple[str, ...] = ("INC-1", "INC-2"), check: bool = False, **more: Any) -> dict[str, Any]:
+        incidents = [{"incident": name, "open": name not in closed} for name in ("INC-1", "INC-2")]
+        return run("s3_retention_lifecycle", check=check, bucket=BUCKET, classes=classes, incidents=incidents, **more)
+
+    def there() -> list[str]:
+        return [rule["ID"] for rule in s3.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"]]
+
+    told = rules()
+    assert told["missing"] == ["INC-1", "INC-2"] and not told["changed"] and there() == ["theirs"]
+    checked_only = rules(check=True, apply=True)
+    assert checked_only["changed"] and there() == ["theirs"]
+    assert rules(apply=True)["changed"]
+    assert there() == ["theirs", "dfir-retention-INC-1", "dfir-retention-INC-2"]
+    again = rules(apply=True)
+    assert not again["changed"] and not again["missing"] and not again["differing"] and not again["surplus"]
+    # A case that is open again: its rule is surplus, and goes.
+    assert rules(closed=("INC-1",))["surplus"] == ["INC-2"]
+    assert rules(closed=("INC-1",), apply=True)["changed"] and there() == ["theirs", "dfir-retention-INC-1"]
+    assert s3.get_bucket_lifecycle_configuration(Bucket=BUCKET)["Rules"][0] == theirs
+    assert "must be 1 at least" in rules(noncurrent_days=0)["msg"]
+    # Without rules of anybody's the bucket has no configuration at all.
+    s3.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration={"Rules": [
+        {**theirs, "ID": "dfir-retention-INC-9"}]})
+    assert rules(closed=(), apply=True)["changed"] and rules(closed=())["rules"] == []
+    with pytest.raises(ClientError, match="NoSuchLifecycleConfiguration"):
+        there()
+
+
 class Bin:
     """A Recycle Bin as boto3 shows it: none can be run here."""
 
