@@ -16,12 +16,16 @@ from .request_spec import RECORDS
 ABSENT = ("NoSuchKey", "404")
 
 
-def recent(s3: Any, bucket: str, since: datetime | None) -> Iterator[str]:
-    """Keys of records that were changed since then; without a moment, of all."""
+def listed(s3: Any, bucket: str) -> Iterator[tuple[str, datetime]]:
+    """The keys of all records, and when each was changed."""
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=RECORDS, Delimiter="/"):
         for item in page.get("Contents") or []:
-            if since is None or item["LastModified"] >= since:
-                yield item["Key"]
+            yield item["Key"], item["LastModified"]
+
+
+def recent(s3: Any, bucket: str, since: datetime) -> Iterator[str]:
+    """Keys of records that were changed since then."""
+    return (key for key, changed in listed(s3, bucket) if changed >= since)
 
 
 def read(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from . import prices
-from .record_store import ABSENT, read, recent
+from .record_store import ABSENT, listed, read
 from .resources import is_absent
 from .retention import SOURCE, SOURCE_REGION, Cases, Facts
 from .waits import code_of
@@ -30,7 +30,7 @@ BIN_DAYS = 14
 def cases(s3: Any, bucket: str) -> Cases:
     """What all records say, read a few at a time and kept in a few words each."""
     found = Cases()
-    keys = recent(s3, bucket, None)
+    keys = (key for key, _changed in listed(s3, bucket))
     with ThreadPoolExecutor(READERS) as pool:
         while window := list(islice(keys, WINDOW)):
             for key, record in zip(window, pool.map(lambda key: _read(s3, bucket, key), window), strict=True):

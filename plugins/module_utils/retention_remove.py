@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from .record_store import ABSENT, read, recent
+from .record_store import listed, read
 from .request_spec import RECORDS
 from .resources import is_absent
 from .retention import Cases, Copy, copy_of, held_by_tag, keeper, why_not_ours
@@ -96,16 +96,14 @@ def _held(ec2: Any, snapshot_id: str) -> str:
 def _used(s3: Any, bucket: str, copy: Copy, request_ids: set[str], looked_at: datetime) -> str:
     """Whether its requests are still finished, and no other one came: those records are read whose object changed."""
     known = {f"{RECORDS}{request_id}.json" for request_id in request_ids}
+    # Listed, and not only asked for: an object that is gone looks forbidden to who may not list the whole bucket.
+    keys = {key for key, changed in listed(s3, bucket) if key in known or changed >= looked_at - MARGIN}
+    if known - keys:
+        return f"the record {min(known - keys)} is gone"
     cases = Cases()
-    for key in sorted(known | set(recent(s3, bucket, looked_at - MARGIN))):
+    for key in sorted(keys):
         try:
-            record = read(s3, bucket, key)
-        except Exception as error:
-            if code_of(error) in ABSENT:
-                return f"the record {key} is gone"
-            raise
-        try:
-            cases.add(record or {})
+            cases.add(read(s3, bucket, key) or {})
         except (ValueError, KeyError, TypeError):
             return f"the record {key} cannot be read"
     uses = cases.of(copy)
