@@ -16,7 +16,8 @@ KEPT = ("id", "region", "source", "source_region", "incidents", "classes", "requ
         "reason")
 
 
-def retention_report(found: Mapping[str, Any], lifecycle: Mapping[str, Any] | None = None) -> list[str]:
+def retention_report(found: Mapping[str, Any], lifecycle: Mapping[str, Any] | None = None,
+                     check_mode: bool = False) -> list[str]:
     """What a look found, line by line: each copy that is to go and each that something keeps, the others in numbers.
 
     :param found: what M(dfir.aws.ec2_expiring_snapshots_info) returned.
@@ -36,7 +37,7 @@ def retention_report(found: Mapping[str, Any], lifecycle: Mapping[str, Any] | No
         by_class[item["class"]] += item["number"]
     lines += [f"within    {number} of class {name}" for name, number in sorted(by_class.items())]
     lines += [_bin(item) for item in found["recycle_bin"]]
-    lines += _lifecycle(lifecycle or {})
+    lines += _lifecycle(lifecycle or {}, check_mode)
     lines += [f"unread    {key} holds no record that can be read, so nothing goes; restore an earlier version of it"
               for key in found["unreadable"]]
     return [*lines, *(f"unseen    {item['place']}, {item['reason']}" for item in found["unseen"])]
@@ -61,16 +62,16 @@ def retention_outcome(found: Mapping[str, Any], tried: Iterable[Row], lifecycle:
         "expiring": [_short(row) for row in found["expiring"]], "removed": removed, "failed": failed, "left": left,
         "vanished": [_short(result["item"]) for result in done if result.get("gone")],
         "kept": [_short(row) for row in found["kept"]], "foreign": [_short(row) for row in found["foreign"]]}
-    lines = retention_report(found, lifecycle)
-    verb = "would be deleted" if check_mode else "deleted"
-    lines += [f"{verb}   {_named(row)}" for row in removed]
-    lines += [f"left      {row['reason']}" for row in left]
-    lines += [f"FAILED    {row['reason']}" for row in failed]
+    verb = "a run would delete" if check_mode else "deleted  "
+    came = [f"{verb} {_named(row)}" for row in removed]
+    came += [f"left      {row['reason']}" for row in left]
+    came += [f"FAILED    {row['reason']}" for row in failed]
     report = {"format": 1, "kind": "retention", "day": found["looked_at"][:10], "looked": found["looked"], **data,
               "saving": found["saving"], "gib": found["gib"], "within": found["within"],
               "recycle_bin": found["recycle_bin"], "lifecycle": _differences(lifecycle or {})}
     digest = hashlib.sha256(json.dumps(report, sort_keys=True).encode()).hexdigest()[:16]
-    return {**data, "lines": lines, "report": report, "digest": digest, "gib": found["gib"], "saving": found["saving"],
+    return {**data, "lines": [*retention_report(found, lifecycle, check_mode), *came], "came": came, "report": report,
+            "digest": digest, "gib": found["gib"], "saving": found["saving"],
             "key": f"retention/{found['looked_at'][:10]}/{digest}.json",
             "to_tell": bool(found["expiring"] or failed)}
 
@@ -107,10 +108,11 @@ def _differences(lifecycle: Row) -> dict[str, list[str]]:
     return {key: list(lifecycle.get(key) or []) for key in ("missing", "differing", "surplus")}
 
 
-def _lifecycle(lifecycle: Row) -> list[str]:
+def _lifecycle(lifecycle: Row, check_mode: bool) -> list[str]:
     said = {"missing": "no rule yet for", "differing": "another rule than wanted for",
             "surplus": "a rule that should not be there for"}
-    end = "; set now" if lifecycle.get("changed") else "; apply_lifecycle sets it"
+    set_now = "; a run would set it" if check_mode else "; set now"
+    end = set_now if lifecycle.get("changed") else "; apply_lifecycle sets it"
     return [f"lifecycle {words} {', '.join(_differences(lifecycle)[key])}{end}" for key, words in said.items()
             if _differences(lifecycle)[key]]
 

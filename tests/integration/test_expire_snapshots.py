@@ -138,11 +138,12 @@ def test_p38_copies_go_when_all_agree_and_nothing_else_does(site: Site) -> None:
 
     checked = site.run("--check", delete_expired=True, apply_lifecycle=True)
     assert checked.returncode == 0, checked.stdout[-3000:]
-    assert told(checked.stdout, "to go") == goes
+    assert told(checked.stdout, "to go") == told(checked.stdout, "a run would delete") == goes
     assert told(checked.stdout, "kept") == {made[name] for name in HELD} - {made["backup"], made["evidence"]}
     for words in (*HELD.values(), "12 to go, 7 kept by something, 1979 within their period, 2 not surely ours",
                   "together 48.0 GiB; saves at most 2.40 USD a month", "4.0 GiB, its whole volume",
-                  "no rule yet for INC-1", "in eu-west-1 not checkable; what makes one is aws rbin create-rule"):
+                  "no rule yet for INC-1; a run would set it",
+                  "in eu-west-1 not checkable; what makes one is aws rbin create-rule"):
         assert words in flat(checked.stdout), (words, checked.stdout[-6000:])
     assert site.everything() == before and site.rules() == [] and list_mails(site.mails) == []
 
@@ -153,6 +154,7 @@ def test_p38_copies_go_when_all_agree_and_nothing_else_does(site: Site) -> None:
     done = site.run(delete_expired=True, apply_lifecycle=True)
     after = site.everything()
     assert done.returncode != 0 and f"The snapshot {stubborn} could not be deleted" in flat(done.stdout)
+    assert told(done.stdout, "deleted") == goes - {stubborn} and "INC-1; set now" in flat(done.stdout)
     assert "1 could not be deleted or looked at, everything else is done" in flat(done.stdout)
     assert set(before) - set(after) == goes - {stubborn}
     assert all(after[name] == before[name] for name in after if name in before), "nothing else is touched"
