@@ -78,7 +78,7 @@ def test_a_day_counts_to_its_end(until: Any, end: str) -> None:
     assert policy.keep_until == datetime.strptime(end, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
 
 
-def test_the_roles_own_classes_and_prices_are_sound() -> None:
+def test_p60_the_roles_own_classes_and_prices_are_sound_and_a_saving_is_at_most_the_price() -> None:
     assert checked(DEFAULTS["retention_default_classes"]) and checked(CLASSES)
     priced = savings([{"gib": 10.0, "region": "eu-west-1"}], DEFAULTS["retention_default_prices"])
     assert priced["usd_at_most"] == 0.5 and priced["stand_in"] == ["eu-west-1"]
