@@ -35,22 +35,19 @@ def cases(s3: Any, bucket: str) -> Cases:
         while window := list(islice(keys, WINDOW)):
             for key, record in zip(window, pool.map(lambda key: _read(s3, bucket, key), window), strict=True):
                 try:
-                    if record is not GONE:
-                        found.add(record or {})
+                    found.add(record or {})
                 except (ValueError, KeyError, TypeError):
                     found.unreadable.append(key)
     return found
 
 
-GONE: dict[str, Any] = {"gone": True}
-
-
 def _read(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
+    """A record; None where it is none, and where it went since it was listed, which no record does by itself."""
     try:
         return read(s3, bucket, key)
     except Exception as error:
-        if code_of(error) in ABSENT:  # listed a moment ago: nobody removes records but retention of the bucket itself
-            return GONE
+        if code_of(error) in ABSENT:
+            return None
         raise
 
 

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible_collections.dfir.aws.plugins.filter import request as requests
 from ansible_collections.dfir.aws.plugins.module_utils.retention import Cases, Facts, Judge, why_held
 from ansible_collections.dfir.aws.plugins.module_utils.retention_policy import checked
 
@@ -200,6 +203,17 @@ def test_a_record_that_is_none_is_no_record() -> None:
     for broken in ({}, {"request": {}}, {**Asked().record(), "state": "?"}, {**Asked().record(), "finished_at": "now"}):
         with pytest.raises((KeyError, ValueError)):
             Cases().add(broken)
+
+
+def test_what_the_role_snapshot_makes_is_ours() -> None:
+    """Tags and description as that role gives them: were they others, every copy would stay for ever."""
+    tasks = yaml.safe_load((Path(requests.__file__).parents[2] / "roles/snapshot/tasks/copy.yml").read_text())
+    [made] = [task["community.aws.ec2_snapshot_copy"] for task in tasks if "community.aws.ec2_snapshot_copy" in task]
+    source = {"source_id": snap("web"), "source_region": AWAY}
+    text = made["description"].replace("{{ item.", "{").replace(" }}", "}").format(**source)
+    tags = requests.snapshot_copy_tags({"id": source["source_id"], "region": AWAY}, ago(90), "alias/dfir-evidence")
+    copy = Copied(description=text, tags={**dict.fromkeys(Copied().all_tags()), **tags})
+    assert judged(one("as the role makes it", "", copy))[0] == {"it", "beside"}
 
 
 def test_order_of_looking_does_not_matter() -> None:
