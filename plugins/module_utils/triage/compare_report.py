@@ -23,6 +23,7 @@ from ..forensics.timeline_line import mode_string
 from ..forensics.times import iso_ns, utc_now
 from .compare import Comparison
 from .compare_entries import KINDS, Change
+from .compare_weigh import NEW_LINE
 from .look import SCHEMA, versions
 
 DATA, TABLE = "compare.json", "changes.csv.gz"
@@ -32,6 +33,7 @@ WORDS = {"added": "Added", "removed": "Removed", "changed": "Changed", "renamed"
 COLUMNS = ("rank", "severity", "kind", "partition", "path", "path_before", "why", "what", "size_before", "size",
            "mode_before", "mode", "uid", "gid", "inode_before", "inode", "modified_before", "modified",
            "changed_before", "changed", "born", "sha256_before", "sha256")
+TITLES = {"metadata": "only_metadata", "undecided": "perhaps_changed"}
 _SYSTEM = ("System", "Host name", "Instance", "Last activity")
 
 
@@ -70,7 +72,8 @@ def _facts(one: Comparison, kinds: Counter[str], base_started: str, new_started:
     """What the first screen tells; the first four stand in a mail, too."""
     told = ", ".join(f"{kinds[kind]:,} {WORDS[kind].lower()}" for kind in KINDS if kinds[kind])
     blocks = "" if one.way.marks is None else f"; {len(one.way.marks):,} blocks of 512 KiB differ"
-    facts = [("Between", f"{base_started} and {new_started}" if base_started and new_started else ""),
+    facts = [("Between", f"{_moment(base_started)} and {_moment(new_started)} UTC" if base_started and new_started
+              else ""),
              ("Changes", f"{told or 'none'} of {one.entries:,} entries"),
              ("Compared by", f"{one.way.name}{blocks}")]
     known = {fact["label"]: fact["value"] for fact in reversed(one.after.facts)}
@@ -83,6 +86,10 @@ def _facts(one: Comparison, kinds: Counter[str], base_started: str, new_started:
     return [{"label": label, "value": value, "partition": ""} for label, value in facts if value]
 
 
+def _moment(text: str) -> str:
+    return text[:19].replace("T", " ")
+
+
 def _findings(one: Comparison) -> list[tuple[str, Finding]]:
     """What a triage finds now and did not find then, and changes that are suspicious in themselves, the worst first."""
     changes = {(part, clean_path(change.path)): change for part, change in one.changes}
@@ -91,7 +98,8 @@ def _findings(one: Comparison) -> list[tuple[str, Finding]]:
         change = changes.get((part, finding.path))
         if change is not None:
             told.add((part, finding.path))
-            why = "".join(f"; {reason}" for reason in change.reasons)
+            why = "".join(f"; {reason}" for reason in change.reasons
+                          if reason.removeprefix(NEW_LINE) not in finding.reason)
             finding.reason = clean(f"{finding.reason} (since then {WORDS[change.kind].lower()}{why})", 1200)
             finding.severity = worst(finding.severity, change.severity)
             finding.sha256 = finding.sha256 or change.sha256
@@ -102,7 +110,8 @@ def _findings(one: Comparison) -> list[tuple[str, Finding]]:
             entry = change.entry
             times = {key: iso_ns(value) for key, value in (("m", entry.mtime), ("a", entry.atime), ("c", entry.ctime),
                                                            ("b", entry.btime)) if value is not None}
-            found.append((part, Finding(f"compare_{change.kind}", f"{change.kind}_file", change.severity, path,
+            kind = TITLES.get(change.kind, f"{change.kind}_file")
+            found.append((part, Finding(f"compare_{change.kind}", kind, change.severity, path,
                                         clean("; ".join(change.reasons), 1200), change.excerpt, entry.inode, times,
                                         change.sha256 or change.old_sha256)))
     return sorted(found, key=lambda pair: rank(pair[1]))

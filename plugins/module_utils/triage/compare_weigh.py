@@ -19,12 +19,13 @@ from ..forensics.model import SEVERITIES
 from ..forensics.packages import Packages
 from ..forensics.suspicion import reasons as suspicious
 from ..forensics.suspicion import worst
-from ..forensics.times import iso_ns
+from ..forensics.times import iso
 from .compare_entries import OTHER, SAME, Change
 
 Reason = tuple[str, str]
 LINES_LIMIT = 256 << 10  # bytes of a text whose new lines are looked at
 EXCERPT_LINES = 8
+NEW_LINE = "a new line "
 
 _TEMPORARY = rb"/(?:tmp|var/tmp|dev/shm|run/shm)/"
 # Places that make somebody come in, or something start: for what was added there, or holds something else.
@@ -103,7 +104,7 @@ def _times(change: Change, context: Context) -> Iterator[Reason]:
         old = (context.since is not None and now.mtime is not None and now.ctime is not None
                and now.mtime < context.since < now.ctime)
         if old and (now.mode & 0o111 or _watched(change.path)):
-            yield "medium", f"it came in between and says that it was written before, {iso_ns(now.mtime)}"
+            yield "medium", f"it came in between and says that it was written before, {_second(now.mtime)}"
         return
     if None in (was.mtime, now.mtime):
         return
@@ -115,9 +116,9 @@ def _times(change: Change, context: Context) -> Iterator[Reason]:
             yield "high", "its content is another, and the time of its content was set back to what it was"
     elif (now.mtime or 0) < (was.mtime or 0) and change.kind != "renamed":
         more = "" if change.content == OTHER else ", and it holds the same" if change.content == SAME else ""
-        changed = f"; the inode was changed {iso_ns(now.ctime)}" if now.ctime is not None else ""
-        yield "medium", (f"the time of its content was set back, from {iso_ns(was.mtime)} to {iso_ns(now.mtime)}{more}"
-                         f"{changed}")
+        changed = f"; the inode was changed {_second(now.ctime)}" if now.ctime is not None else ""
+        yield "medium", (f"the time of its content was set back, from {_second(was.mtime)} to {_second(now.mtime)}"
+                         f"{more}{changed}")
 
 
 def _mode(change: Change) -> Iterator[Reason]:
@@ -180,6 +181,11 @@ def _traces(change: Change) -> Iterator[Reason]:
             yield "medium", f"a history of commands that became shorter, from {was.size} to {now.size} bytes"
 
 
+def _second(moment: int | None) -> str:
+    """A time as a reader wants it; the fractions stand in the tables."""
+    return iso(None if moment is None else moment // 10**9)
+
+
 def _watched(path: bytes) -> bool:
     return any(pattern.fullmatch(path) for _severity, _why, pattern in _PLACES) or bool(_PROGRAMS.fullmatch(path))
 
@@ -204,5 +210,5 @@ def weigh_lines(change: Change, before: bytes, after: bytes) -> None:
     told = {reason.text: reason.severity for line in fresh for reason in
             suspicious(line.decode("utf-8", "surrogateescape"))}
     for text, severity in sorted(told.items(), key=lambda item: -SEVERITIES.index(item[1]))[:3]:
-        change.reasons.append(f"a new line {text}")
+        change.reasons.append(f"{NEW_LINE}{text}")
         change.severity = worst(change.severity, severity)

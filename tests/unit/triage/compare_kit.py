@@ -44,7 +44,8 @@ def touch(path: str, **fields: str) -> list[str]:
 def overwrite(image: Path, old: bytes, new: bytes) -> int:
     """Change bytes in place that are there once, past the file system; where they lie."""
     assert len(old) == len(new)
-    with image.open("r+b") as file, mmap.mmap(file.fileno(), 64 << 20 if image.stat().st_size > 64 << 20 else 0) as data:
+    length = min(image.stat().st_size, 64 << 20)
+    with image.open("r+b") as file, mmap.mmap(file.fileno(), length) as data:
         place = data.find(old)
         assert place >= 0 and data.find(old, place + 1) < 0
         data[place:place + len(new)] = new
@@ -63,12 +64,12 @@ def marks_of(base: Path, new: Path) -> Marks:
         return Marks(blocks, [number for number in range(blocks) if one.read(BLOCK) != other.read(BLOCK)])
 
 
-def compare(base: Path, new: Path, *, blocks: bool = True, **wish: Any) -> Comparison:
+def compare(base: Path, new: Path, *, blocks: bool = True, marks: Marks | None = None, **wish: Any) -> Comparison:
     """Compare two images, with or without knowing which blocks differ."""
     old, later = ImageSource(base), ImageSource(new)
     if not blocks:
         return Comparison(old, later, Way(ENTRIES, "by test"), Wish(**wish)).run()
-    marks = marks_of(base, new)
+    marks = marks or marks_of(base, new)
     return Comparison(SharedSource(old, later, marks), later, Way(LISTED, "by test", marks), Wish(**wish)).run()
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.dfir.aws.plugins.module_utils.triage import compare_content
+from ansible_collections.dfir.aws.plugins.module_utils.triage.compare_blocks import Marks
 from ansible_collections.dfir.aws.plugins.module_utils.triage.compare_report import report
 from ansible_collections.dfir.aws.plugins.plugin_utils.report.render import render, short_text
 
 from tests.unit.triage.compare_kit import (
+    BLOCK,
     NOW,
     THEN,
     changes,
@@ -228,8 +230,8 @@ def test_xfs_is_followed_by_its_blocks(tmp_path: Path) -> None:
     subprocess.run(["mkfs.xfs", "-q", "-p", tmp_path / "proto", base], check=True, capture_output=True)
     new = tmp_path / "new.img"
     subprocess.run(["cp", "--sparse=always", base, new], check=True)
-    overwrite(new, b"tool-one" * 600, b"tool-two" * 600)
-    one = compare(base, new)
+    place = overwrite(new, b"tool-one" * 600, b"tool-two" * 600)
+    one = compare(base, new, marks=Marks(640, [place // BLOCK]))
     assert kinds(one) == {"/tool": "changed"} and one.warnings == []
 
 
