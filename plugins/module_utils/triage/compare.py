@@ -20,7 +20,7 @@ from ..forensics.packages import Packages
 from ..forensics.times import utc_now
 from .compare_blocks import Way
 from .compare_content import Contents, Side
-from .compare_entries import OTHER, SAME, UNKNOWN, Change, match
+from .compare_entries import OTHER, UNKNOWN, Change, match
 from .compare_read import Reading
 from .compare_weigh import Context, weigh
 from .look import Opened, Triage, Wish, open_trees
@@ -111,13 +111,15 @@ class Comparison:
         self.wish.tell(f"{name}: comparing the content of what may have changed")
         for change in found.changes:
             _decide(change, contents)
+        undecided = Counter(change.reasons[0] for change in found.changes if change.kind == "undecided")
         for was, now in contents.suspects(found.pairs):
             change = Change("undecided", now.path, was, now)
             _decide(change, contents)
-            if change.content != SAME:
+            if change.content == UNKNOWN:  # all else says that it did not change
+                undecided[contents.why] += 1
+            elif change.content == OTHER:
                 found.changes.append(change)
         self.changes += [(name, change) for change in found.changes]
-        undecided = Counter(change.reasons[0] for change in found.changes if change.kind == "undecided")
         self.not_read += [f"{name}: whether {number:,} files hold the same: {why}" for why, number in undecided.items()]
 
     def _look(self, opened: tuple[Opened, Opened]) -> None:
@@ -148,7 +150,8 @@ class Comparison:
     def _weigh(self, name: str, old: Side, new: Side) -> None:
         before, after = _packages(old), _packages(new)
         both = before is not None and after is not None
-        context = Context(before if both else None, after if both else None, self.since)
+        context = Context(before if both else None, after if both else None, self.since,
+                          live=bool(new.part.journal_dirty))
         for part, change in self.changes:
             if part == name:
                 weigh(change, context)

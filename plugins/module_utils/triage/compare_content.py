@@ -185,6 +185,7 @@ class Contents:
 
     def _inode_touched(self, now: FileEntry) -> bool:
         reader = self.new.tree.system.reader
-        if reader is None:
+        try:
+            return reader is None or next(self._marked([(reader.place(now.inode), 1)]), None) is not None
+        except Exception:  # it is not known where it lies
             return True
-        return next(self._marked([(reader.place(now.inode), 1)]), None) is not None

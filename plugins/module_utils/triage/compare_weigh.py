@@ -26,6 +26,7 @@ Reason = tuple[str, str]
 LINES_LIMIT = 256 << 10  # bytes of a text whose new lines are looked at
 EXCERPT_LINES = 8
 NEW_LINE = "a new line "
+PACKAGED = "a package that was installed in between brought it"
 
 _TEMPORARY = rb"/(?:tmp|var/tmp|dev/shm|run/shm)/"
 # Places that make somebody come in, or something start: for what was added there, or holds something else.
@@ -61,11 +62,12 @@ _STAGED = re.compile(_TEMPORARY)
 @dataclass
 class Context:
     """What a change is weighed by: the packages of both moments, where both are known whole, and when the older of the
-    two was made, in nanoseconds."""
+    two was made, in nanoseconds. `live`: the newer one was made while the system wrote, so times may lag behind."""
 
     before: Packages | None
     after: Packages | None
     since: int | None = None
+    live: bool = False
 
     def packaged(self, path: bytes) -> bool:
         """Whether a package that came, or came anew, in between brought a file."""
@@ -88,7 +90,7 @@ class Context:
 def weigh(change: Change, context: Context) -> None:
     """Give a change its severity and reasons."""
     if change.kind != "removed" and context.packaged(change.path):
-        change.reasons = ["a package that was installed in between brought it"]
+        change.reasons = [PACKAGED]
         return
     found = [*_times(change, context), *_mode(change), *_place(change, context), *_traces(change)]
     change.reasons = [why for _severity, why in found]
@@ -110,8 +112,10 @@ def _times(change: Change, context: Context) -> Iterator[Reason]:
         return
     if change.content == OTHER and was.mtime == now.mtime:
         if was.ctime == now.ctime:
-            yield "high", ("its content is another and none of its times is: it was written past the file system, or "
-                           "with the clock set back")
+            lags = context.live and not (now.mode & 0o111 or _watched(change.path))
+            yield "medium" if lags else "high", (
+                "its content is another and none of its times is: it was written past the file system, or with the "
+                f"clock set back{', or in the last moments before the snapshot' if context.live else ''}")
         else:
             yield "high", "its content is another, and the time of its content was set back to what it was"
     elif (now.mtime or 0) < (was.mtime or 0) and change.kind != "renamed":
@@ -194,6 +198,8 @@ def wants_lines(change: Change) -> bool:
     """Whether new lines of a file are worth being looked at."""
     now = change.new
     if now is None or not stat.S_ISREG(now.mode) or not 0 < now.size <= LINES_LIMIT or change.content == SAME:
+        return False
+    if PACKAGED in change.reasons:
         return False
     return _watched(change.path) or bool(_HISTORY.fullmatch(change.path) or _TEXTS.fullmatch(change.path))
 

@@ -25,7 +25,7 @@ from ansible_collections.dfir.aws.plugins.module_utils.triage.look import Wish
 from ansible_collections.dfir.aws.plugins.module_utils.triage.sources import ImageSource
 
 BLOCK = 524_288
-THEN, NOW = "@1790000000", "@1790100000"  # seconds: what debugfs sets
+THEN, NOW = "@1690000000", "@2090000000"  # seconds, before and after the making of any disk here
 
 
 def edit(image: Path, *commands: str) -> None:

@@ -15,6 +15,7 @@ from ansible_collections.dfir.aws.plugins.module_utils.triage.compare_blocks imp
 from ansible_collections.dfir.aws.plugins.module_utils.triage.compare_report import report
 from ansible_collections.dfir.aws.plugins.plugin_utils.report.render import render, short_text
 
+from lab.evidence.lvm import Segment, Volume, VolumeGroup
 from tests.unit.triage.compare_kit import (
     BLOCK,
     NOW,
@@ -248,3 +249,49 @@ def test_a_file_system_that_is_not_followed_is_compared_by_entries_and_says_so(t
     assert one.changes == [] and "taken for unchanged" in one.warnings[0]
     subprocess.run(["mdel", "-i", new, "::tool"], check=True, capture_output=True)
     assert kinds(compare(base, new)) == {"/tool": "removed"}
+
+
+@pytest.mark.parametrize("stripes", [1, 2], ids=["pieces", "stripes"])
+def test_a_logical_volume_is_followed_through_its_pieces_and_not_through_stripes(
+        base: Path, tmp_path: Path, stripes: int) -> None:
+    places = [[9], [2], [7], [0]] if stripes == 1 else [[9, 2], [7, 0]]
+    disks = []
+    for name in ("one", "two"):
+        content, whole = copy_of(base, tmp_path / f"{name}.fs"), tmp_path / f"{name}.img"
+        if name == "two":
+            overwrite(content, b"tool-one" * 600, b"tool-two" * 600)
+        with whole.open("wb") as file:
+            file.truncate(64 << 20)
+        width = [128] if stripes > 1 else []
+        segments = [Segment(stripes, [(0, extent) for extent in row], *width) for row in places]
+        VolumeGroup("vg", [whole], [Volume("root", segments, content)]).write()
+        disks.append(whole)
+    one = compare(*disks)
+    if stripes == 1:
+        assert [(part, change.path) for part, change in one.changes] == [("p0.lv1", b"/opt/tool")]
+        assert one.warnings == []
+    else:
+        assert one.changes == [] and "taken for unchanged" in " ".join(one.warnings)
+
+
+def test_a_package_that_came_in_between_explains_its_files_and_no_others(tmp_path: Path) -> None:
+    """dpkg's own lists, in which one package is older than both moments and one came anew."""
+    names = [f"usr/bin/tool-{number}" for number in range(60)]
+    listed = "".join(f"/{name}\n" for name in names)
+    info = "var/lib/dpkg/info"
+    files: dict[str, str | bytes] = {
+        "etc/passwd": "root:x:0:0:root:/root:/bin/bash\n", f"{info}/old.list": listed,
+        f"{info}/anew.list": "/usr/bin/anew\n", "usr/bin/anew": "version 1\n", **dict.fromkeys(names, "#!/bin/sh\n")}
+    base = ext4(tmp_path / "base.img", tree(tmp_path / "root", files), 8)
+    new = copy_of(base, tmp_path / "new.img")
+    for name, content in (("anew", "version 2\n"), ("tool", "#!/bin/sh\n/bin/sh -i\n"), ("list", "/usr/bin/anew\n")):
+        (tmp_path / name).write_text(content)
+    edit(new, "rm /usr/bin/anew", f"write {tmp_path}/anew /usr/bin/anew", "rm /usr/bin/tool-7",
+         f"write {tmp_path}/tool /usr/bin/tool-7", f"rm /{info}/anew.list",
+         f"write {tmp_path}/list /{info}/anew.list", f"write {tmp_path}/tool /usr/bin/foreign",
+         *(line for name in ("anew", "tool-7", "foreign") for line in touch(f"/usr/bin/{name}", mtime=NOW, ctime=NOW)),
+         *touch(f"/{info}/anew.list", mtime=NOW, ctime=NOW))
+    found = changes(compare(base, new))
+    assert found["/usr/bin/anew"].severity == "info" and "a package" in found["/usr/bin/anew"].reasons[0]
+    assert found["/usr/bin/tool-7"].severity == "high" and "did not come anew" in found["/usr/bin/tool-7"].reasons[0]
+    assert found["/usr/bin/foreign"].severity == "medium" and "no package" in found["/usr/bin/foreign"].reasons[0]
