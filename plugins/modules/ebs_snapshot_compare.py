@@ -76,6 +76,8 @@ attributes:
   idempotent:
     support: full
 notes:
+  - C(ebs:ListChangedBlocks) is needed on both snapshots for the first of the three ways; without the right, the next
+    one is gone, and the result says so.
   - O(limit_blocks) bounds what is fetched of each of the two. O(cache) keeps blocks of the newer one.
 seealso:
   - module: dfir.aws.ebs_snapshot_triage

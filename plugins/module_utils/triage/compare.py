@@ -192,4 +192,3 @@ def moment_of(text: str) -> int | None:
     if found.tzinfo is None:
         found = found.replace(tzinfo=timezone.utc)
     return int(found.timestamp()) * 10**9
-

@@ -212,7 +212,7 @@ def weigh_lines(change: Change, before: bytes, after: bytes) -> None:
     fresh = [line for line in after.splitlines() if line.strip() and line not in known]
     if not fresh:
         return
-    change.excerpt = "\n".join(f"+ {line.decode('utf-8', 'surrogateescape')}" for line in fresh[:EXCERPT_LINES])
+    change.excerpt = "  ".join(f"+ {line.decode('utf-8', 'surrogateescape')}" for line in fresh[:EXCERPT_LINES])
     told = {reason.text: reason.severity for line in fresh for reason in
             suspicious(line.decode("utf-8", "surrogateescape"))}
     for text, severity in sorted(told.items(), key=lambda item: -SEVERITIES.index(item[1]))[:3]:
