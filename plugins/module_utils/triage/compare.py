@@ -112,8 +112,8 @@ class Comparison:
         for change in found.changes:
             _decide(change, contents)
         undecided = Counter(change.reasons[0] for change in found.changes if change.kind == "undecided")
-        for was, now in contents.suspects(found.pairs):
-            change = Change("undecided", now.path, was, now)
+        for now in contents.suspects(found.alike):
+            change = Change("undecided", now.path, now, now)
             _decide(change, contents)
             if change.content == UNKNOWN:  # all else says that it did not change
                 undecided[contents.why] += 1

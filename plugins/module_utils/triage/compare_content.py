@@ -172,16 +172,16 @@ class Contents:
                 done += len(left)
         return SAME
 
-    def suspects(self, pairs: list[tuple[FileEntry, FileEntry]]) -> Iterator[tuple[FileEntry, FileEntry]]:
+    def suspects(self, files: list[FileEntry]) -> Iterator[FileEntry]:
         """Of files whose entries say that nothing changed: those that may have, because a block of theirs, or that of
         their inode, differs. In the order of their inodes."""
         if self.marks is None:
             return
-        for was, now in sorted(pairs, key=lambda pair: pair[1].inode):
+        for now in sorted(files, key=lambda one: one.inode):
             pieces = self.new.pieces(now)
             if (pieces is None or self._inode_touched(now) or next(self._marked(pieces), None) is not None
-                    or (now.size > OUTSIDE and self.old.pieces(was) != pieces)):
-                yield was, now
+                    or (now.size > OUTSIDE and self.old.pieces(now) != pieces)):
+                yield now
 
     def _inode_touched(self, now: FileEntry) -> bool:
         reader = self.new.tree.system.reader

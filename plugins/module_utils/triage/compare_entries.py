@@ -54,10 +54,11 @@ class Change:
 
 @dataclass
 class Matched:
-    """What became of all entries. `pairs`: those of which nothing but perhaps the content differs."""
+    """What became of all entries. `alike`: files of which nothing but perhaps the content, and the access time,
+    differs, as they are now."""
 
     changes: list[Change] = field(default_factory=list)
-    pairs: list[tuple[FileEntry, FileEntry]] = field(default_factory=list)
+    alike: list[FileEntry] = field(default_factory=list)
     entries: int = 0
     broken: int = 0  # paths of which nothing is concluded, because one of the two could not be read
     moved_along: int = 0  # in folders that were renamed
@@ -66,56 +67,60 @@ class Matched:
 def match(before: Iterable[FileEntry], after: Iterable[FileEntry]) -> Matched:
     """Bring them together. Changes of regular files that are in both are of kind `undecided` until their content is."""
     found = Matched()
-    old, lost_before, names_before = _by_path(before)
-    new, lost_after, names_after = _by_path(after)
-    found.entries = len(new)
-    removed = {path: entry for path, entry in old.items() if path not in new}
-    added = {path: entry for path, entry in new.items() if path not in old}
-    # Where a list of names, or an inode, could not be read, something may be there all the same.
-    for one, lost, names in ((removed, lost_after, names_after), (added, lost_before, names_before)):
-        for path in [path for path in one if path in lost or _below(path, names)]:
-            del one[path]
-            found.broken += 1
-    moved = _renamed(removed, added)
-    replaced = set()
-    for path, now in new.items():
-        was = old.get(path)
+    was_lost, now_lost = _Lost(), _Lost()
+    old = {entry.path: entry for entry in before if not was_lost.takes(entry)}
+    added: dict[bytes, FileEntry] = {}
+    folders: list[tuple[FileEntry, FileEntry]] = []
+    names: dict[tuple[int, int], list[bytes]] = {}  # of files with several
+    replaced = set()  # folders in which something lies that is new under its name
+    for now in after:
+        if now_lost.takes(now):
+            continue
+        found.entries += 1
+        was = old.pop(now.path, None)  # what is matched is let go: there may be millions
+        if now.links > 1 and not now.is_folder:
+            names.setdefault((now.subvolume, now.inode), []).append(now.path)
         if was is None:
+            added[now.path] = now
             continue
         if was.inode != now.inode or was.subvolume != now.subvolume:
-            replaced.add(_folder(path))
-        if not now.is_folder or not was.is_folder:
-            change = _of_pair(path, was, now)
-            if change is not None:
-                found.changes.append(change)
-            elif stat.S_ISREG(now.mode):
-                found.pairs.append((was, now))
-    _take(found, removed, added, moved)
-    touched = {_folder(path) for change in found.changes if change.kind in ("added", "removed", "renamed")
-               for path in _paths(change)} | replaced
-    for path, now in new.items():
-        was = old.get(path)
-        if was is not None and now.is_folder and was.is_folder:
-            folder = _of_folder(path, was, now, path in touched)
-            if folder is not None:
-                found.changes.append(folder)
-    _name_links(found, new)
+            replaced.add(_folder(now.path))
+        if now.is_folder and was.is_folder:
+            if was.mtime != now.mtime or was.mode != now.mode or was.uid != now.uid or was.gid != now.gid:
+                folders.append((was, now))
+            continue
+        change = _of_pair(now.path, was, now)
+        if change is not None:
+            found.changes.append(change)
+        elif stat.S_ISREG(now.mode):
+            found.alike.append(now)
+    removed = old
+    # Where a list of names, or an inode, could not be read, something may be there all the same.
+    for one, lost in ((removed, now_lost), (added, was_lost)):
+        for path in [path for path in one if path in lost.inodes or _below(path, lost.folders)]:
+            del one[path]
+            found.broken += 1
+    _take(found, removed, added, _renamed(removed, added))
+    touched = replaced | {_folder(path) for change in found.changes if change.kind in ("added", "removed", "renamed")
+                          for path in _paths(change)}
+    found.changes += [change for was, now in folders
+                      if (change := _of_folder(now.path, was, now, now.path in touched)) is not None]
+    _name_links(found, names)
     return found
 
 
-def _by_path(entries: Iterable[FileEntry]) -> tuple[dict[bytes, FileEntry], set[bytes], set[bytes]]:
-    """Entries by path; paths whose inode, and folders whose names could not be read."""
-    found: dict[bytes, FileEntry] = {}
-    inodes: set[bytes] = set()
-    folders: set[bytes] = set()
-    for entry in entries:
-        if entry.problem == "inode":
-            inodes.add(entry.path)
-        elif entry.problem:
-            folders.add(entry.path)
-        else:
-            found[entry.path] = entry
-    return found, inodes, folders
+class _Lost:
+    """What could not be read: paths whose inode, and folders whose names."""
+
+    def __init__(self) -> None:
+        self.inodes: set[bytes] = set()
+        self.folders: set[bytes] = set()
+
+    def takes(self, entry: FileEntry) -> bool:
+        """Whether an entry only tells that something could not be read."""
+        if entry.problem:
+            (self.inodes if entry.problem == "inode" else self.folders).add(entry.path)
+        return bool(entry.problem)
 
 
 def _below(path: bytes, folders: set[bytes]) -> bool:
@@ -172,7 +177,7 @@ def _take(found: Matched, removed: dict[bytes, FileEntry], added: dict[bytes, Fi
         if along and not what and was.mtime == now.mtime:
             found.moved_along += 1
             if stat.S_ISREG(now.mode):
-                found.pairs.append((was, now))
+                found.alike.append(now)
             continue
         found.changes.append(Change("renamed", path, was, now, what=what))
     found.changes += [Change("added", path, new=entry) for path, entry in added.items()]
@@ -227,19 +232,11 @@ def _of_folder(path: bytes, was: FileEntry, now: FileEntry, touched: bool) -> Ch
     return None
 
 
-def _name_links(found: Matched, new: dict[bytes, FileEntry]) -> None:
+def _name_links(found: Matched, names: dict[tuple[int, int], list[bytes]]) -> None:
     """Say of an added name that it is another one of a file."""
-    wanted = {(change.new.subvolume, change.new.inode) for change in found.changes
-              if change.kind == "added" and change.new is not None and change.new.links > 1
-              and not change.new.is_folder}
-    if not wanted:
-        return
-    names: dict[tuple[int, int], list[bytes]] = {}
-    for path, entry in new.items():
-        if (entry.subvolume, entry.inode) in wanted:
-            names.setdefault((entry.subvolume, entry.inode), []).append(path)
     for change in found.changes:
         if change.kind == "added" and change.new is not None:
-            others = [path for path in names.get((change.new.subvolume, change.new.inode), ()) if path != change.path]
-            if others:
-                change.what.append(f"another name of {others[0].decode('utf-8', 'surrogateescape')}")
+            known = names.get((change.new.subvolume, change.new.inode), ())
+            other = next((path for path in known if path != change.path), None)
+            if other is not None:
+                change.what.append(f"another name of {other.decode('utf-8', 'surrogateescape')}")

@@ -104,4 +104,4 @@ def test_what_moved_along_with_its_folder_is_counted() -> None:
     after = [folder("/new", 20), entry("/new/a", inode=21), entry("/new/b", inode=22, size=9, mtime=AFTER)]
     found = match(before, after)
     assert {(change.kind, change.path) for change in found.changes} == {("renamed", b"/new"), ("renamed", b"/new/b")}
-    assert found.moved_along == 1 and [now.path for _was, now in found.pairs] == [b"/new/a"]
+    assert found.moved_along == 1 and [now.path for now in found.alike] == [b"/new/a"]
