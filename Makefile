@@ -14,12 +14,16 @@ IMAGING := tests/integration/ebs tests/integration/test_image_snapshot.py
 # Evidence without a lab: disks and file systems of every kind, on real devices.
 EVIDENCE := tests/integration/evidence
 
-.PHONY: help setup demo test test-imaging test-evidence test-more fault-matrix soak unit lint sanity core216 bench lab-up lab-down lab-status clean
+.PHONY: help setup setup-lab demo test test-imaging test-evidence test-more fault-matrix soak unit lint sanity core216 bench lab-up lab-down lab-status clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 setup: ## install what this machine lacks
+	@lab/setup.sh apt-tests
+	@lab/setup.sh venv
+
+setup-lab:
 	@lab/setup.sh apt
 	@lab/setup.sh venv
 
@@ -68,7 +72,7 @@ soak: setup ## kill controllers and hosts at random moments (SEED=n, ROUNDS=n), 
 bench: setup ## measure speed as ratios, side by side
 	@$(PY) -m pytest -q -s tests/bench
 
-lab-up: setup ## start the embedded AWS (or say that it runs)
+lab-up: setup-lab ## start the embedded AWS (or say that it runs)
 	@$(AS_ROOT) $(PY) -m lab up
 
 lab-down: ## stop the lab and leave nothing of it

@@ -11,6 +11,7 @@ same lab raises `attempt`.
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
 import subprocess
@@ -137,6 +138,18 @@ def check_findings(key: Path, folder: Path) -> None:
         raise Wrong("the findings do not match the answer key")
 
 
+def check_report(folder: Path, mail: Mail) -> None:
+    """The report must tell of what was found, and the done mail of the report."""
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    found = json.loads((folder / "report.json").read_text())["findings"]
+    untold = [entry["path"] for entry in found[:20] if html.escape(entry["path"]) not in page]
+    if not found or untold:
+        raise Wrong(f"the report does not tell of {', '.join(untold) or 'any finding'}")
+    if hashlib.sha256(page.encode()).hexdigest() not in mail.text:
+        raise Wrong("the done mail does not name the report's SHA-256")
+    say(f"{len(found)} findings in report.html, {len(page) >> 10} KiB")
+
+
 def check_account(config: LabConfig, before: set[audit.Thing], request: dict[str, Any]) -> None:
     """Nothing may be new but the artifacts, the record and a kept copy."""
     if not audit.report(before, audit.account(config), artifact_prefix=request["artifact_prefix"],
@@ -189,6 +202,7 @@ def watch(config: LabConfig) -> None:
         ("mails", lambda: check_mails(list_mails(config.mails)[mails:], record, marker)),
         ("artifacts", lambda: say(f"{len(names)} artifacts, {check_sums(folder)} of them hashed again and equal")),
         ("findings", lambda: check_findings(evidence.answer_key, folder)),
+        ("report", lambda: check_report(folder, list_mails(config.mails)[-1])),
         ("account", lambda: check_account(config, before, request)),
     ]
     for title, check in checks:

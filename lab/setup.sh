@@ -3,10 +3,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Installs what a fresh machine lacks: Debian packages (lab/apt.txt) and the virtual environment .venv with the
-# collections that PyPI's "ansible" brings. Says what it does; silent and quick when everything is there.
-#   lab/setup.sh apt    Debian packages, with sudo where the caller is not root
-#   lab/setup.sh venv   the virtual environment
+# Installs what a fresh machine lacks: Debian packages and the virtual environment .venv with the collections that PyPI's
+# "ansible" brings. Says what it does; silent and quick when everything is there.
+#   lab/setup.sh apt        Debian packages that the lab needs (lab/apt.txt), with sudo where the caller is not root
+#   lab/setup.sh apt-tests  those that tests need besides (tests/apt.txt)
+#   lab/setup.sh venv       the virtual environment
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -86,9 +87,13 @@ apt)
     # shellcheck disable=SC2046  # a list of package names
     need_apt $(sed 's/#.*//' lab/apt.txt)
     ;;
+apt-tests)
+    # shellcheck disable=SC2046  # a list of package names
+    need_apt $(sed 's/#.*//' lab/apt.txt tests/apt.txt)
+    ;;
 venv) venv ;;
 *)
-    say "usage: lab/setup.sh apt|venv" >&2
+    say "usage: lab/setup.sh apt|apt-tests|venv" >&2
     exit 2
     ;;
 esac

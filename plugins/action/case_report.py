@@ -27,6 +27,7 @@ ARGUMENTS = {
     "content": {"type": "dict"},
     "dest": {"type": "path", "required": True},
     "json_dest": {"type": "path"},
+    "known": {"type": "dict", "default": {}},
 }
 MODE = 0o600  # what was found on a disk is nobody else's business
 
@@ -51,6 +52,8 @@ class ActionModule(ActionBase):
                                     "its own.")
         try:
             data = json.loads(given)
+            if options["known"] and isinstance(data, dict):
+                data |= options["known"]
             page = render(data).encode()
         except ReportError as error:
             raise AnsibleActionFail(str(error)) from error

@@ -14,6 +14,8 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs.errors import EngineE
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.pack_bucket import most_bytes
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.s3_object import part_size
 
+KEPT = ("snapshot_id", "size", "blocks", "linear_sha256", "sha256", "md5", "sessions")
+
 
 def _hours(budget: Mapping[str, Any], hashes: Sequence[str]) -> float:
     seconds = budget["fetch_seconds"] + (budget["hole_hash_seconds"] if hashes else 0)
@@ -62,27 +64,39 @@ def image_plan(budget: Mapping[str, Any], hashes: Sequence[str] = ()) -> str:
 
 def image_record(made: Mapping[str, Any], dest: str = "") -> str:
     """Where the record of the reading back goes: beside the image, once for each run."""
-    started = str(made["image"]["session"].get("started", "")).replace(":", "").replace("-", "")
-    suffix = f"verification-{started}.json" if started else ""
-    if not suffix:
+    started = _stamp(made["image"]["session"])
+    if not started:
         return ""  # the image was there, and so is the record of the run that made it
+    suffix = f"verification-{started}.json"
     return f"{dest}.{suffix}" if dest else f"{made['image']['sinks'][0]['target']}{suffix}"
 
 
+def _stamp(session: Mapping[str, Any]) -> str:
+    return str(session.get("started", "")).replace(":", "").replace("-", "")
+
+
 def image_result(made: Mapping[str, Any], budget: Mapping[str, Any], verified: Mapping[str, Any],
-                 packed: Mapping[str, Any], dest: str = "") -> dict[str, Any]:
-    """What the role hands on."""
+                 packed: Mapping[str, Any], dest: str = "", here: bool = True) -> dict[str, Any]:
+    """What the role hands on. `here`: on the controller, where a file can get a report beside it."""
     image = made["image"]
     return {
         "changed": bool(made["changed"]),
         "places": [sink["target"] for sink in image["sinks"]],
         "manifest": made["manifest"],
-        **{name: image[name] for name in ("size", "blocks", "linear_sha256", "sha256")},
+        **{name: image[name] for name in KEPT},
         "budget": dict(budget),
         "verification": dict(verified["verification"]),
         "record": image_record(made, dest),
         "packed": dict(packed.get("packed") or {}),
+        "report": _report_at(image, packed.get("packed") or {}, dest) if here or not dest else "",
     }
+
+
+def _report_at(image: Mapping[str, Any], packed: Mapping[str, Any], dest: str) -> str:
+    """Where the report on an image lies, without its ending: one for the image, and one for each time it was packed."""
+    home = f"{dest}." if dest else image["sinks"][0]["target"]
+    stamp = _stamp((image["sessions"] or [{}])[-1])
+    return f"{home}report-{stamp or 'image'}{'-' + packed['packed_sha256'][:8] if packed else ''}"
 
 
 def images_summary(claims: Sequence[Mapping[str, Any]], problems: Sequence[str] = ()) -> dict[str, Any]:

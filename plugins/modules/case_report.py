@@ -34,6 +34,10 @@ options:
   json_dest:
     description: Where the data is written to as well, for machines.
     type: path
+  known:
+    description: What is known without the data, and stands in the report whatever the data says, such as C(incident).
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - dfir.aws.aws.attributes
 attributes:

@@ -137,6 +137,10 @@ image:
     session:
       description: What this run did. Empty if the image was there.
       type: dict
+    sessions:
+      description: What each run did that the image was made in, by the manifest.
+      type: list
+      elements: dict
 manifest:
   description: Path of the manifest.
   returned: success
@@ -214,6 +218,7 @@ def report(result: ImageResult) -> dict[str, Any]:
             "md5": outcome.image_md5,
             "sinks": outcome.sinks,
             "session": result.session,
+            "sessions": outcome.sessions,
         },
     }
 

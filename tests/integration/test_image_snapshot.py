@@ -60,6 +60,12 @@ def test_an_image_goes_to_the_bucket_is_read_back_and_told(lab: LabConfig, tmp_p
     folder = f"{incident}/{VALID['aws_snapshot_id']}/image/"
     assert f"{folder}manifest" in there and any("/segments/" in key for key in there)
     assert any("verification-" in key for key in there) and all(key.startswith(folder) for key in there)
+    [page] = [key for key in there if key.endswith(".html")]
+    stored = audit.client(lab, "s3", HOME).get_object(Bucket=BUCKET, Key=page)["Body"].read().decode()
+    data = json.loads(audit.client(lab, "s3", HOME).get_object(
+        Bucket=BUCKET, Key=page.replace(".html", ".json"))["Body"].read())
+    assert data["kind"] == "image" and data["facts"] and "all as the manifest says" in stored
+    assert any(f"s3://{BUCKET}/{page}" in mail.text for mail in list_mails(lab.mails))
     assert any(incident in mail.subject and "made and read back" in mail.subject for mail in list_mails(lab.mails))
     again = ask(tmp_path, incident=incident)
     assert again.returncode == 0 and "changed=0" in again.stdout, again.stdout
@@ -92,6 +98,8 @@ def test_an_image_in_a_file_is_packed_for_its_recipients(lab: LabConfig, tmp_pat
     record = json.loads((tmp_path / "i.raw.zst.age.json").read_text())
     assert record["plain_size"] == (tmp_path / "i.raw").stat().st_size and (tmp_path / "i.raw.zst.age").exists()
     assert keys(lab, incident) == []
+    [page] = tmp_path.glob("i.raw.report-*.html")
+    assert record["packed_sha256"] in page.read_text() and page.with_suffix(".json").exists()
     assert record["plain_sha256"] == ensure_image(lab.cache).sha256, "what the builder of the evidence says"
 
 

@@ -18,8 +18,9 @@ from lab.mail.reader import list_mails
 
 BUCKET = f"dfir-artifacts-{ACCOUNT}"
 DIRTY, CLEAN = "snap-0e94c85176f3b12cc", "snap-017bd54b73df2b667"
-OF_EACH = {"bodyfile", "timeline.csv", "findings.json", "yara.json", "clamav.json", "deleted.json", "deleted.tar.gz",
-           "plaso", "activity"}
+OF_EACH = {"bodyfile", "timeline.csv", "findings.json", "system.json", "yara.json", "clamav.json", "deleted.json",
+           "deleted.tar.gz", "plaso", "activity"}
+OF_ALL = {"analysis.log", "complete.json", "report.html", "report.json", "sha256sums.txt", "summary.json"}
 
 
 def artifacts(incident: str) -> dict[str, bytes]:
@@ -42,11 +43,11 @@ def check(incident: str) -> None:
     expected = {f"{CLEAN}/{volumes[CLEAN]}p1.{suffix}" for suffix in OF_EACH}
     expected |= {f"{DIRTY}/{volumes[DIRTY]}p1.{more}{suffix}" for suffix in OF_EACH for more in ("", "journal.")}
     expected |= {f"{DIRTY}/{volumes[DIRTY]}p1.journal.changes.json", f"{CLEAN}/{volumes[CLEAN]}p2.lvm.json"}
-    expected |= {f"{own}/{name}" for name in ("analysis.log", "complete.json", "sha256sums.txt", "summary.json")}
+    expected |= {f"{own}/{name}" for name in OF_ALL}
     assert set(found) == expected, set(found) ^ expected
 
     sums = dict(reversed(line.split("  ")) for line in found[f"{own}/sha256sums.txt"].decode().splitlines())
-    assert set(sums) == expected - {f"{own}/complete.json", f"{own}/sha256sums.txt"}
+    assert set(sums) == expected - {f"{own}/{name}" for name in ("complete.json", "report.html", "sha256sums.txt")}
     assert all(hashlib.sha256(found[name]).hexdigest() == digest for name, digest in sums.items())
     marker = json.loads(found[f"{own}/complete.json"])
     assert (marker["outcome"], marker["missing"]) == ("complete", []), marker

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import report_data
 from .changes import compare
 from .console import tell
 from .logical import with_logical_volumes
@@ -110,6 +111,7 @@ def analyze(settings: Settings) -> bool:
     summary = summarize(settings.host, settings.artifacts, outcomes, started, seconds,
                         {"preset": settings.preset if settings.preset.isalnum() else "custom",
                          "scope": settings.scope}, validation)
+    settings.artifacts.write_json(report_data.NAME, _report(settings, outcomes, summary, say))
     settings.artifacts.adopt(log, "analysis.log")
     settings.artifacts.write_json("summary.json", summary)
     settings.artifacts.write_sums()
@@ -121,6 +123,16 @@ def analyze(settings: Settings) -> bool:
                        encoding="utf-8")
     partial.rename(settings.work / "outcome.json")
     return good
+
+
+def _report(settings: Settings, outcomes: list[Outcome], summary: dict[str, Any], say: Say) -> dict[str, Any]:
+    """The data of the report. It adds nothing to the results, so one that cannot be made takes none of them along."""
+    try:
+        return report_data.report_data(settings.host, settings.artifacts, outcomes, summary)
+    except Exception as error:  # an artifact that is not what it should be
+        problem = f"the report holds no results, they could not be put together: {type(error).__name__}: {error}"
+        say(problem)
+        return {"schema": report_data.SCHEMA, "kind": "analysis", "made": summary["ended"], "warnings": [problem]}
 
 
 def look_into_lvm(host: Host, artifacts: Artifacts) -> Host:

@@ -18,7 +18,7 @@ from typing import IO
 from .journal import JournalEntry, JournalError, JournalFile
 from .logfiles import Budget, LogLine, logs, syslog_lines, zone_of
 from .model import Finding
-from .scene import WINDOW, Scene
+from .scene import WINDOW, Account, Scene
 from .suspicion import reasons, worst
 from .times import iso
 from .tree import Entry
@@ -325,26 +325,27 @@ def _tampered(scene: Scene, entry: Entry, data: bytes) -> Iterator[Finding]:
                             f"{len(data)} bytes are no whole number of login records")
 
 
-def _lastlog(scene: Scene, guessers: set[str]) -> Iterator[Finding]:
+def last_logins(scene: Scene) -> Iterator[tuple[Entry, Account, int, str, str]]:
+    """What lastlog says of each account that it knows: the file, the account, seconds since 1970, host and line."""
     entry = scene.tree.lookup("/var/log/lastlog")
-    if entry is None or not entry.is_file:
-        return
-    stream = scene.tree.open(entry.path)
-    if stream is None:
+    stream = scene.tree.open(entry.path) if entry is not None and entry.is_file else None
+    if entry is None or stream is None:
         return
     with stream:
         for account in scene.accounts:
             # The file is sparse: a record lies at its user id, far out for some.
-            if (account.uid + 1) * LASTLOG.size > entry.info.st_size:
-                continue
-            stream.seek(account.uid * LASTLOG.size)
-            seconds, line, host = LASTLOG.unpack(stream.read(LASTLOG.size))
-            if seconds:
-                source = _text(host)
-                yield scene.finding(entry, "last_login", "login", "medium" if source in guessers else "info",
-                                    f"last login of {account.name} from {source or 'the console'} at {iso(seconds)}"
-                                    f"{', an address that guessed a password' if source in guessers else ''}",
-                                    _text(line))
+            if (account.uid + 1) * LASTLOG.size <= entry.info.st_size:
+                stream.seek(account.uid * LASTLOG.size)
+                data = stream.read(LASTLOG.size)
+                if len(data) == LASTLOG.size and (found := LASTLOG.unpack(data))[0]:
+                    yield entry, account, found[0] & 0xFFFFFFFF, _text(found[2]), _text(found[1])
+
+
+def _lastlog(scene: Scene, guessers: set[str]) -> Iterator[Finding]:
+    for entry, account, seconds, host, line in last_logins(scene):
+        yield scene.finding(entry, "last_login", "login", "medium" if host in guessers else "info",
+                            f"last login of {account.name} from {host or 'the console'} at {iso(seconds)}"
+                            f"{', an address that guessed a password' if host in guessers else ''}", line)
 
 
 def _emptied(scene: Scene) -> Iterator[Finding]:

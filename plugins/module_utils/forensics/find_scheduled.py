@@ -13,7 +13,7 @@ from .scene import Scene
 from .suspicion import miner_marks, reasons, worst
 from .tree import Entry
 
-_TIME = re.compile(r"(@\w+|(?:[\d*,/A-Za-z-]+\s+){5})(.*)")
+JOB = re.compile(r"(@\w+|(?:[\d*,/A-Za-z-]+\s+){5})(.*)")
 _PATH = re.compile(r"(?<![\w:/])(/[\w.@%+~-]+(?:/[\w.@%+~-]+)+)")
 PERIODIC = ("hourly", "daily", "weekly", "monthly", "yearly")
 SYSTEM_FOLDERS = (b"/usr/bin/", b"/usr/sbin/", b"/bin/", b"/sbin/", b"/usr/lib/", b"/lib/", b"/usr/libexec/",
@@ -44,7 +44,7 @@ def _table(scene: Scene, entry: Entry, owner: str | None) -> Iterator[Finding]:
     owned = scene.packages.owns(entry.path)
     for raw in (scene.tree.text(entry.path) or "").splitlines():
         line = raw.strip()
-        match = _TIME.fullmatch(line)
+        match = JOB.fullmatch(line)
         if not line or line.startswith("#") or not match:
             if re.match(r"(?:LD_PRELOAD|BASH_ENV|ENV)\s*=", line):
                 yield scene.finding(entry, "cron_environment", "cron", "high",

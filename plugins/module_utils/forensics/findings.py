@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import find_accounts, find_files, find_history, find_logins, find_scheduled, find_startup, find_system, find_web
+from .about import about
 from .model import SEVERITIES, Artifacts, Finding, Partition, clean, clean_path
 from .packages import Packages
 from .raw_tree import open_tree
@@ -35,17 +36,20 @@ FINDERS: list[tuple[str, Finder]] = [
 
 
 def find_all(partition: Partition, artifacts: Artifacts, stem: str, work: Path, say: Say) -> dict[str, Any]:
-    """Write `.findings.json`; the numbers by severity."""
+    """Write `.findings.json`, and `.system.json` with facts and tables of each system; the numbers by severity."""
     tree = open_tree(partition, work)
     tops = systems(tree) if partition.type == "btrfs" else []
     tree.left_out = frozenset(tops)
-    found, failed = collect(tree, say)
+    found, failed, told = collect(tree, say)
+    known = [{"top": "/", **told}]
     for top in tops:
-        inside, lost = collect(tree.below(top), say)
+        inside, lost, told = collect(tree.below(top), say)
         for finding in inside:
             finding.path = clean_path(top) + finding.path
         found, failed = ordered([*found, *inside]), failed + lost
+        known.append({"top": clean_path(top), **told})
     artifacts.write_json(f"{stem}.findings.json", [finding.as_dict() for finding in found])
+    artifacts.write_json(f"{stem}.system.json", {"systems": [one for one in known if one["facts"]]})
     counts: dict[str, Any] = {severity: sum(1 for item in found if item.severity == severity)
                               for severity in SEVERITIES}
     if failed:
@@ -54,8 +58,8 @@ def find_all(partition: Partition, artifacts: Artifacts, stem: str, work: Path, 
     return counts
 
 
-def collect(tree: Tree, say: Say) -> tuple[list[Finding], list[str]]:
-    """All findings in a tree, the worst first, and the finders that failed."""
+def collect(tree: Tree, say: Say) -> tuple[list[Finding], list[str], dict[str, Any]]:
+    """All findings in a tree, the worst first; the finders that failed; and what is known of the system in it."""
     scene = Scene(tree, Packages(tree), load_accounts(tree))
     found: list[Finding] = []
     failed: list[str] = []
@@ -66,7 +70,13 @@ def collect(tree: Tree, say: Say) -> tuple[list[Finding], list[str]]:
         except Exception as error:  # what breaks one finder must not hide what the others see
             failed.append(f"{name} ({type(error).__name__}: {clean(str(error), 200)})")
     connect(found, scene)
-    return ordered(found), failed
+    known: dict[str, Any] = {"facts": [], "tables": []}
+    say("looking at the system")
+    try:
+        known = about(scene)
+    except Exception as error:  # as above
+        failed.append(f"about the system ({type(error).__name__}: {clean(str(error), 200)})")
+    return ordered(found), failed, known
 
 
 def ordered(found: Iterable[Finding]) -> list[Finding]:

@@ -26,15 +26,6 @@ SEVERITIES = ("info", "low", "medium", "high", "critical")
 PARTIAL = ".partial-"
 EXCERPT_LIMIT = 400
 
-ARTIFACTS = {
-    "timeline": ("bodyfile", "timeline.csv"),
-    "findings": ("findings.json",),
-    "yara": ("yara.json",),
-    "clamav": ("clamav.json",),
-    "deleted": ("deleted.json", "deleted.tar.gz"),
-    "plaso": ("plaso", "activity"),
-}
-
 
 class EvidenceError(Exception):
     """The description of the evidence cannot be used; the message says what is wrong with it."""

@@ -17,6 +17,10 @@ from functools import partial
 from typing import Any
 
 from ..ebs.version import __version__
+from ..forensics.about import add_tables
+from ..forensics.about_access import tables
+from ..forensics.about_autostart import autostart
+from ..forensics.about_system import first_facts, more_facts
 from ..forensics.dissect_tree import DissectTree
 from ..forensics.findings import FINDERS, Finder, connect, rank
 from ..forensics.model import SEVERITIES, Finding, clean, clean_path
@@ -25,7 +29,6 @@ from ..forensics.scene import Scene, load_accounts
 from ..forensics.steps import StepError
 from ..forensics.systems import in_use
 from ..forensics.times import utc_now
-from . import access, autostart, system
 from .disk import Part, parts
 from .rules import Rules
 from .sources import Source
@@ -111,7 +114,7 @@ class Triage:
 
     def _first(self, part: Part, tree: DissectTree, top: bytes) -> None:
         inside = tree if top == b"/" else tree.below(top)
-        self._add_facts(part, list(system.first_facts(inside)))
+        self._add_facts(part, list(first_facts(inside)))
         self.source.check()
         known = next((fact["value"] for fact in self.facts if fact["label"] == "System"), "an unknown system")
         self.wish.tell(f"{part.name} holds {known}")
@@ -127,9 +130,9 @@ class Triage:
             return
         if scene.accounts:
             self._part_of(part, "facts", lambda: self._add_facts(
-                part, list(system.more_facts(inside, scene.accounts, scene.packages))))
-            self._part_of(part, "accounts and logins", lambda: self._add_tables(part, list(access.tables(scene))))
-            self._part_of(part, "what starts by itself", lambda: self._add_tables(part, [autostart.autostart(scene)]))
+                part, list(more_facts(inside, scene.accounts, scene.packages))))
+            self._part_of(part, "accounts and logins", lambda: add_tables(self.tables, tables(scene), part.name))
+            self._part_of(part, "what starts by itself", lambda: add_tables(self.tables, [autostart(scene)], part.name))
         self.wish.tell(f"{part.name}: reading all folders")
         self._part_of(part, "all folders", inside.remember)
         found: list[Finding] = []
@@ -176,16 +179,6 @@ class Triage:
         self.source.check()
         if self.source.spent:
             self.not_read.append(f"{part.name}: {name}: in part, the budget of blocks was spent")
-
-    def _add_tables(self, part: Part, tables: list[dict[str, Any]]) -> None:
-        """A table of a second system gets that partition's name."""
-        several = any(table["id"] == one["id"] for table in tables for one in self.tables)
-        for table in tables:
-            if table["rows"]:
-                if several:
-                    table["id"] += f"-{part.name.replace('.', '-')}"
-                    table["title"] += f" ({part.name})"
-                self.tables.append(table)
 
     def report(self, timeline: dict[str, Any] | None = None) -> dict[str, Any]:
         """The data of a report (docs/report.md says what each key holds)."""

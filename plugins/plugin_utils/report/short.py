@@ -47,7 +47,7 @@ def short_text(data: Mapping[str, Any], report: str = "") -> str:
         lines += [line(f"{plain(fact.get('label')):<{widest}}  {plain(fact.get('value'))}", 2)
                   for fact in facts[:FACTS]]
     findings = worst_first(dicts(data, "findings"))
-    lines += ["", line(found_in_words(findings))]
+    lines += ["", line(found_in_words(findings))] if "findings" in data else []
     width = max((len(severity(finding.get("severity"))) for finding in findings[:WORST]), default=0)
     long: list[tuple[int, str]] = []  # texts that did not fit their line, and where it is
     for finding in findings[:WORST]:

@@ -11,6 +11,7 @@
   const SHORTEST = 1; // seconds on the whole width
   const SPANS = [["1 year", 31557600], ["30 days", 2592000], ["7 days", 604800], ["24 h", 86400], ["1 h", 3600]];
   const view = document.getElementById("timeline-view");
+  if (!view) return; // a report on what has no timeline
 
   async function unpack() {
     const packed = JSON.parse(document.getElementById("timeline-data").textContent);

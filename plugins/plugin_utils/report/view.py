@@ -32,6 +32,7 @@ from .texts import (
 )
 
 WORST = 5
+TABLES, COLUMNS = 200, 40  # more are no tables that anybody made for a reader
 # Bytes of HTML for rows of each kind. What does not fit is counted and stands in the JSON: hostile evidence may bring
 # any number of findings, and the report must open all the same.
 ROOM = {"findings": 900_000, "tables": 600_000, "lists": 120_000}
@@ -57,9 +58,11 @@ def view(data: Mapping[str, Any]) -> dict[str, Any]:
     number = counts(findings)
     groups = _groups(findings)
     room, lists = Room(ROOM["tables"]), Room(ROOM["lists"])
-    tables = [_table(table, index, room) for index, table in enumerate(dicts(data, "tables"), 1)]
+    tables = [_table(table, index, room) for index, table in enumerate(dicts(data, "tables")[:TABLES], 1)]
     kind = KINDS.get(plain(data.get("kind")), "Disk")
     return {
+        # Where nobody looked for them, there is no section that says that there are none.
+        "looked": "findings" in data, "timed": "timeline" in data,
         "kind": kind, "title": plain(data.get("title"), 200) or "(no name)",
         "incident": plain(data.get("incident"), 100),
         "made": moment(data.get("made")), "made_raw": plain(data.get("made"), NAME), "tool": _tool(part(data, "tool")),
@@ -170,7 +173,7 @@ def _times(times: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _table(table: Mapping[str, Any], number: int, room: Room) -> dict[str, Any]:
     """A table; its cells are (text, what to sort by, class). A column's type decides how both look."""
     columns = [{"key": str(column.get("key")), "title": plain(column.get("title") or column.get("key"), 100),
-                "type": plain(column.get("type"), 20) or "text"} for column in dicts(table, "columns")]
+                "type": plain(column.get("type"), 20) or "text"} for column in dicts(table, "columns")[:COLUMNS]]
     rows, given = [], dicts(table, "rows")
     for row in given:
         cells = [_cell(row.get(column["key"]), column["type"]) for column in columns]

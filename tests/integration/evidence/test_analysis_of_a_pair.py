@@ -48,12 +48,12 @@ def test_only_the_dirty_one_gets_a_second_volume(run: dict[str, Any]) -> None:
 
 def test_everything_is_analyzed_and_named_after_the_evidence(run: dict[str, Any]) -> None:
     assert run["complete"] and run["outcome"]["outcome"] == "complete" and run["outcome"]["missing"] == []
-    suffixes = ("bodyfile", "clamav.json", "deleted.json", "deleted.tar.gz", "findings.json", "timeline.csv",
-                "yara.json")
+    suffixes = ("bodyfile", "clamav.json", "deleted.json", "deleted.tar.gz", "findings.json", "system.json",
+                "timeline.csv", "yara.json")
     stems = (f"{FIRST}p1", f"{FIRST}p1.journal", f"{SECOND}p1")
     assert run["files"] == sorted([*(f"{stem}.{suffix}" for stem in stems for suffix in suffixes),
                                    f"{FIRST}p1.journal.changes.json", f"{SECOND}p2.lvm.json", "analysis.log",
-                                   "sha256sums.txt", "summary.json"])
+                                   "report.json", "sha256sums.txt", "summary.json"])
 
 
 def test_what_only_the_journal_knows(run: dict[str, Any]) -> None:

@@ -30,7 +30,8 @@ pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="loop devices and mou
               pytest.mark.skipif(not all(map(shutil.which, NEEDED)), reason=f"needs {', '.join(NEEDED)}")]
 STEMS = {"ext4": f"{DISK}p1", "xfs": f"{DISK}p2"}
 MANY_STEM = f"{DISK}p3"
-SUFFIXES = ("bodyfile", "clamav.json", "deleted.json", "deleted.tar.gz", "findings.json", "timeline.csv", "yara.json")
+SUFFIXES = ("bodyfile", "clamav.json", "deleted.json", "deleted.tar.gz", "findings.json", "system.json", "timeline.csv",
+            "yara.json")
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_nothing_but_regular_files_is_opened_and_no_link_leads_to_the_host(run: 
 
 def test_nothing_is_written_outside_of_the_results(run: dict[str, Any]) -> None:
     names = sorted([*(f"{stem}.{suffix}" for stem in STEMS.values() for suffix in SUFFIXES), "analysis.log",
-                    "sha256sums.txt", "summary.json"])
+                    "report.json", "sha256sums.txt", "summary.json"])
     assert sorted(path.name for path in out(run).iterdir()) == names
     assert all(path.is_file() and not path.is_symlink() for path in out(run).iterdir())
     assert run["left"] == ["analysis.log", "outcome.json"]

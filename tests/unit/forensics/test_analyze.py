@@ -103,8 +103,10 @@ def test_told_to_stop_it_keeps_what_is_done_and_closes_its_books(mount: Path, tm
     assert analyze.analyze(settings) is False
     assert time.monotonic() - began < 10
     assert json.loads((settings.work / "outcome.json").read_text())["missing"] == ["p1.timeline", "p1.yara"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["analysis.log", "sha256sums.txt",
-                                                                          "summary.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "analysis.log", "report.json", "sha256sums.txt", "summary.json"]
+    assert [words.split(":")[1] for words in json.loads((tmp_path / "out/report.json").read_text())["warnings"]] == [
+        " timeline", " yara"]
 
 
 @pytest.mark.parametrize(("broken", "told"), [((), ()), (("yara", "clamav"), ("clamav", "yara"))])

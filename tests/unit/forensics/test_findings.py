@@ -60,7 +60,7 @@ class Root:
     def find(self) -> list[Finding]:
         self.write("/var/lib/dpkg/info/base.list", "\n".join(["/.", *self.listed]) + "\n")
         self.write("/var/lib/dpkg/info/base.md5sums", "\n".join(self.sums) + "\n")
-        found, failed = collect(Tree(self.path), lambda text: None)
+        found, failed, _known = collect(Tree(self.path), lambda text: None)
         assert failed == []
         return found
 

@@ -54,7 +54,7 @@ def entries(data: bytes) -> tuple[list[JournalEntry], JournalFile]:
 
 
 def findings(root: Path) -> list[Finding]:
-    found, failed = collect(Tree(root), lambda text: None)
+    found, failed, _known = collect(Tree(root), lambda text: None)
     assert failed == []
     return found
 

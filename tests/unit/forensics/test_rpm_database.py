@@ -96,7 +96,7 @@ def berkeley(database: Path, target: Path) -> None:
 
 
 def findings(root: Path) -> list[Finding]:
-    found, failed = collect(Tree(root), lambda text: None)
+    found, failed, _known = collect(Tree(root), lambda text: None)
     assert failed == []
     return found
 

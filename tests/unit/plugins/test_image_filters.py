@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.dfir.aws.plugins.filter import image
+from ansible_collections.dfir.aws.plugins.filter.image_report import image_report
+from ansible_collections.dfir.aws.plugins.plugin_utils.report.render import render
 
 BUDGET: dict[str, Any] = {
     "snapshot_id": "snap-0123456789abcdef0", "exact": True, "blocks": 2_000_000, "cost_usd": 6.0,
@@ -93,3 +95,50 @@ def test_hosts_that_remember_a_problem_are_named() -> None:
 ])  # fmt: skip
 def test_pip_is_told_one_source(given: tuple[Any, ...], words: str) -> None:
     assert image.pip_source(*given) == words
+
+
+SESSIONS = [{"started": "2026-11-21T10:00:00Z", "finished": "2026-11-21T10:05:00Z", "fetched": 3, "kept": 0, "pages": 1,
+             "counts": {"requests": 5, "throttled": 2}},
+            {"started": "2026-11-21T11:00:00Z", "finished": "2026-11-21T11:01:00Z", "fetched": 1, "kept": 3, "pages": 1,
+             "counts": {"requests": 1}}]
+
+
+def made(**more: Any) -> dict[str, Any]:
+    """What the modules of the role return."""
+    return {"changed": True, "manifest": "/m", "image": {
+        "snapshot_id": "snap-1", "size": 1 << 30, "blocks": 4, "linear_sha256": "1" * 64, "sha256": "", "md5": "",
+        "sinks": [{"target": "s3://bucket/INC-1/snap-1/image/"}], "session": SESSIONS[-1], "sessions": SESSIONS,
+        **more}}
+
+
+VERIFIED = {"verification": {"ok": True, "blocks": 4, "finished": "2026-11-21T11:02:00Z", "notes": []}}
+PACKED = {"packed": {"path": "s3://bucket/INC-1/snap-1/image/image.raw.zst.age", "packed_sha256": "f" * 64,
+                     "recipients": ["age1x", "age1y"]}}
+
+
+@pytest.mark.parametrize(("dest", "here", "packed", "said"), [
+    ("", True, {}, "s3://bucket/INC-1/snap-1/image/report-20261121T110000Z"),
+    ("", False, PACKED, "s3://bucket/INC-1/snap-1/image/report-20261121T110000Z-ffffffff"),
+    ("/i.raw", True, {}, "/i.raw.report-20261121T110000Z"),
+    ("/i.raw", False, {}, ""),
+])  # fmt: skip
+def test_a_report_lies_beside_its_image(dest: str, here: bool, packed: dict[str, Any], said: str) -> None:
+    assert image.image_result(made(), BUDGET, VERIFIED, packed, dest, here)["report"] == said
+    again = made(session={})  # it was there
+    assert image.image_result(again, BUDGET, VERIFIED, packed, dest, here)["report"] == said
+
+
+def test_a_report_on_an_image_tells_what_was_made_and_read_back() -> None:
+    snapshots = [{"id": "snap-0", "region": "x"}, {"id": "snap-1", "region": "eu-west-1"}]
+    request = {"incident": "INC-1", "snapshots": snapshots}
+    data = image_report(image.image_result(made(), BUDGET, VERIFIED, PACKED), request)
+    page = render(data)
+    for text in ("eu-west-1", "4 blocks, all as the manifest says", "2 recipients", "f" * 64, "2 throttled",
+                 "No SHA-256 of the whole image", "about 6.00 USD", "1 GiB", "Disk image"):
+        assert text in page, text
+    assert "Nothing was found" not in page and 'id="timeline' not in page and "Leon Sorokin" not in page
+    assert data["source"]["blocks_read"] == 4 and [row["requests"] for row in data["tables"][0]["rows"]] == [5, 1]
+    bad = {"verification": {**VERIFIED["verification"], "ok": False, "notes": ["block 7 differs"]}}
+    data = image_report(image.image_result(made(sha256="a" * 64), BUDGET, bad, {}), request)
+    assert data["warnings"] == ["block 7 differs"] and data["hashes"][0]["sha256"] == "a" * 64
+    assert "NOT as the manifest says" in render(data)

@@ -262,7 +262,8 @@ def test_the_short_version_says_what_the_report_says() -> None:
                   "critical  preload: /etc/ld.so.preload", "and 31 more", "p1: the journal holds changes",
                   "Report: report.html", "in timeline.csv.gz"):
         assert words in text
-    assert "No findings." in short_text({})
+    assert "No findings." in short_text({"findings": []})
+    assert "findings" not in short_text({})  # nobody looked for any
 
 
 def test_what_the_short_version_cuts_gets_a_second_line_while_there_are_lines() -> None:

@@ -57,12 +57,12 @@ def test_the_timeline_has_every_time_of_every_entry_in_order(
         image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call(ebs_snapshot_triage, capsys, image=str(image), dest=str(tmp_path), timeline_rows=7)
     rows = [line.split(",") for line in lines(tmp_path / "timeline.csv.gz")]
-    assert rows[0] == ["time", "macb", "size", "mode", "uid", "gid", "inode", "partition", "path"]
+    assert rows[0] == ["time", "macb", "partition", "path", "size", "mode", "uid", "gid", "inode"]
     moments = [row[0] for row in rows[1:]]
-    assert moments == sorted(moments) and all(row[7] == "p1" for row in rows[1:])
+    assert moments == sorted(moments) and all(row[2] == "p1" for row in rows[1:])
     bodies = lines(tmp_path / "timeline.bodyfile.gz")
     assert len(bodies) > len(SYSTEM) and all(line.startswith("0|/") and line.count("|") == 10 for line in bodies)
-    assert {row[8] for row in rows[1:]} == {line.split("|")[1] for line in bodies}
+    assert {row[3] for row in rows[1:]} == {line.split("|")[1] for line in bodies}
     inline = json.loads((tmp_path / "triage.json").read_text())["timeline"]
     assert inline["entries"] == len(rows) - 1 and len(inline["rows"]) == 7 and inline["names"] == len(bodies)
     assert inline["rows"] == sorted(inline["rows"], key=lambda row: row[0])

@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..forensics.find_accounts import KEY, POWERFUL_GROUPS, key_files, logical_lines, passwords, sudoers_files
-from ..forensics.find_logins import LASTLOG, USER_PROCESS, LoginRecord, login_records
-from ..forensics.logfiles import logs
-from ..forensics.model import clean
-from ..forensics.scene import Scene
-from ..forensics.times import iso, iso_ns
+from .find_accounts import KEY, POWERFUL_GROUPS, key_files, logical_lines, passwords, sudoers_files
+from .find_logins import USER_PROCESS, LoginRecord, last_logins, login_records
+from .logfiles import logs
+from .model import clean
+from .scene import Scene
+from .times import iso, iso_ns
 
 SESSIONS = 500
 ADDRESSES = 100
@@ -59,8 +59,8 @@ def _accounts(scene: Scene, sessions: list[LoginRecord]) -> Table:
     last: dict[str, int] = {}
     for one in sessions:
         last[one.user] = max(last.get(one.user, 0), one.when)
-    for name, when in _lastlog(scene):
-        last[name] = max(last.get(name, 0), when)
+    for _entry, account, when, _host, _line in last_logins(scene):
+        last[account.name] = max(last.get(account.name, 0), when)
     rows = [{"name": clean(account.name), "uid": account.uid, "gid": account.gid, "home": clean(account.home),
              "shell": clean(account.shell), "login": "yes" if account.can_log_in else "no",
              "password": password_state(shadow.get(account.name)),
@@ -82,20 +82,6 @@ def password_state(field: str | None) -> str:
         return "locked" if "$" in field else "none"
     kind = field.split("$")[1] if field.count("$") >= 2 else ""
     return f"set ({CRYPT.get(kind[:1] if kind[:1] == '2' else kind, 'DES or unknown')})"
-
-
-def _lastlog(scene: Scene) -> Iterator[tuple[str, int]]:
-    entry = scene.tree.lookup("/var/log/lastlog")
-    stream = scene.tree.open("/var/log/lastlog") if entry else None
-    if entry is None or stream is None:
-        return
-    with stream:
-        for account in scene.accounts:
-            if (account.uid + 1) * LASTLOG.size <= entry.info.st_size:
-                stream.seek(account.uid * LASTLOG.size)
-                data = stream.read(LASTLOG.size)
-                if len(data) == LASTLOG.size and (seconds := LASTLOG.unpack(data)[0]):
-                    yield account.name, seconds & 0xFFFFFFFF
 
 
 def _groups(scene: Scene) -> Table:

@@ -14,18 +14,18 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..forensics.find_startup import UNIT_FOLDERS
-from ..forensics.model import clean
-from ..forensics.scene import Scene
-from ..forensics.times import iso_ns
-from ..forensics.tree import Entry
-from .access import Table, table
+from .about_access import Table, table
+from .find_scheduled import JOB
+from .find_startup import UNIT_FOLDERS
+from .model import clean
+from .scene import Scene
+from .times import iso_ns
+from .tree import Entry
 
 ROWS = 2000
 OF_THE_HOST = ("/:", "/etc", "/root", "/var/run")  # mounts that give a container the host
 COLUMNS = (("kind", "Kind", "text"), ("what", "What", "text"), ("path", "File", "text"), ("package", "Package", "text"),
            ("changed", "File changed (UTC)", "time"))
-_JOB = re.compile(r"(@\w+|(?:[\d*,/A-Za-z-]+\s+){5})(.+)")
 _COMMAND = re.compile(r"^\s*Exec(?:Start|StartPre|StartPost)\s*=\s*(.+)$", re.MULTILINE)
 _TIMES = re.compile(r"^\s*On\w+\s*=\s*(.+)$", re.MULTILINE)
 _LOGIN_FILES = (".bashrc", ".bash_profile", ".profile", ".zshrc", ".ssh/rc")
@@ -53,7 +53,7 @@ def _cron(scene: Scene) -> Iterator[dict[str, Any]]:
     for entry in tables:
         if entry.is_file:
             for line in (tree.text(entry.path, 1 << 20) or "").splitlines():
-                if not line.lstrip().startswith("#") and _JOB.fullmatch(line.strip()):
+                if not line.lstrip().startswith("#") and JOB.fullmatch(line.strip()):
                     yield _row(scene, "cron", line, entry)
     for period in ("hourly", "daily", "weekly", "monthly"):
         for entry in tree.entries(f"/etc/cron.{period}"):

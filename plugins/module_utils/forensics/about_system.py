@@ -9,13 +9,13 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from ..forensics.find_logins import login_records
-from ..forensics.logfiles import logs
-from ..forensics.model import clean
-from ..forensics.packages import Packages
-from ..forensics.scene import Account
-from ..forensics.times import iso, iso_ns
-from ..forensics.tree import Tree
+from .find_logins import login_records
+from .logfiles import logs
+from .model import clean
+from .packages import Packages
+from .scene import Account
+from .times import iso, iso_ns
+from .tree import Tree
 
 SHORT = 200
 BOOT_TIME = 2  # kind of a record in wtmp
