@@ -86,6 +86,8 @@ def policies(settings: LabConfig) -> None:
                         PolicyDocument=document("imaging-policy.json"))
     iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-toolbox",
                         PolicyDocument=document("toolbox-policy.json"))
+    iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-retention",
+                        PolicyDocument=document("retention-policy.json"))
 
 
 def bucket(settings: LabConfig) -> None:

@@ -84,14 +84,6 @@ options:
   image:
     description: A raw image, a block device, or the first file of an E01 instead of a snapshot.
     type: path
-  key_file:
-    description:
-      - A file with keys to what is encrypted with LUKS or BitLocker, one a line. Each is a passphrase, a recovery
-        password of BitLocker, or C(file:) and the path of a key file (of BitLocker, a C(.bek)). C(p2=) before it says
-        for which partition it is. Without, it is tried on all.
-      - What it says is neither logged nor kept. A volume that stays closed is said, and the rest goes on.
-      - Needs the Python packages C(dissect.fve) and C(argon2-cffi).
-    type: path
   limit_blocks:
     description: Blocks of 512 KiB that may be fetched of a snapshot in all. V(0) is no limit.
     type: int
@@ -111,8 +103,21 @@ options:
     default: true
 requirements:
   - dissect.volume, dissect.extfs, dissect.xfs, dissect.btrfs, dissect.ntfs, dissect.fat; dissect.evidence for E01;
-    dissect.regf and dissect.eventlog for records of Windows; dissect.fve and argon2-cffi for O(key_file)
+    dissect.regf and dissect.eventlog for records of Windows
 notes:
   - "Needed: C(ebs:ListSnapshotBlocks), C(ebs:GetSnapshotBlock); C(kms:Decrypt) on the key of an encrypted snapshot;
     with O(describe), C(ec2:DescribeSnapshots)."
+"""
+
+    # What is encrypted in it, and opened.
+    KEYS = r"""
+options:
+  key_file:
+    description:
+      - A file with keys to what is encrypted with LUKS or BitLocker, one a line. Each is a passphrase, a recovery
+        password of BitLocker, or C(file:) and the path of a key file (of BitLocker, a C(.bek)). C(p2=) before it says
+        for which partition it is. Without, it is tried on all.
+      - What it says is neither logged nor kept. A volume that stays closed is said, and the rest goes on.
+      - Needs the Python packages C(dissect.fve) and C(argon2-cffi).
+    type: path
 """

@@ -48,6 +48,7 @@ extends_documentation_fragment:
   - dfir.aws.ebs
   - dfir.aws.ebs.worker
   - dfir.aws.ebs.source
+  - dfir.aws.ebs.keys
   - dfir.aws.aws.attributes
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -102,6 +103,7 @@ from ansible_collections.dfir.aws.plugins.module_utils.triage.disk import ENCRYP
 from ansible_collections.dfir.aws.plugins.module_utils.triage.extract import LIST, Wanted, extract
 from ansible_collections.dfir.aws.plugins.module_utils.triage.look import open_trees
 from ansible_collections.dfir.aws.plugins.module_utils.triage_source import (
+    KEY_SPEC,
     ONE_SOURCE,
     SOURCE_SPEC,
     open_source,
@@ -121,6 +123,7 @@ def main() -> None:
         "largest_mib": {"type": "int", "default": 1024},
         "total_mib": {"type": "int", "default": 8192},
         **SOURCE_SPEC,
+        **KEY_SPEC,
     })
     given = module.params
     work = Work(module)

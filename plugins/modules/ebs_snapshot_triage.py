@@ -63,6 +63,7 @@ extends_documentation_fragment:
   - dfir.aws.ebs
   - dfir.aws.ebs.worker
   - dfir.aws.ebs.source
+  - dfir.aws.ebs.keys
   - dfir.aws.aws.attributes
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -141,6 +142,7 @@ from ansible_collections.dfir.aws.plugins.module_utils.triage import keep, rules
 from ansible_collections.dfir.aws.plugins.module_utils.triage.look import Triage, Wish
 from ansible_collections.dfir.aws.plugins.module_utils.triage.timeline import write_timeline
 from ansible_collections.dfir.aws.plugins.module_utils.triage_source import (
+    KEY_SPEC,
     ONE_SOURCE,
     SOURCE_SPEC,
     open_source,
@@ -166,6 +168,7 @@ def main() -> None:
         "timeline": {"type": "bool", "default": True},
         "timeline_rows": {"type": "int", "default": 100000},
         **SOURCE_SPEC,
+        **KEY_SPEC,
     })
     given = module.params
     work = Work(module)

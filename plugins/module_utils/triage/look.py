@@ -52,8 +52,10 @@ class Wish:
     keys: Keys | None = None
 
 
-def open_trees(source: Source, kind: type[DissectTree] = DissectTree, keys: Keys | None = None,
-               ) -> tuple[list[tuple[Part, DissectTree]], list[Part], list[str], list[str]]:
+Opened = tuple[list[tuple[Part, DissectTree]], list[Part], list[str], list[str]]
+
+
+def open_trees(source: Source, kind: type[DissectTree] = DissectTree, keys: Keys | None = None) -> Opened:
     """The file systems of a source, everything that is on it, what of that is odd, and what could not be opened."""
     def unlock(part: Part) -> BinaryIO:
         try:
@@ -90,10 +92,10 @@ class Triage:
         self.trees: list[tuple[Part, DissectTree]] = []
         self._started, self._clock = utc_now(), time.monotonic()
 
-    def run(self) -> Triage:
-        """Everything but the timeline, which needs `trees`."""
+    def run(self, opened: Opened | None = None) -> Triage:
+        """Everything but the timeline, which needs `trees`. `opened`: what `open_trees` said of the source already."""
         kind = FollowedTree if self.wish.yara else DissectTree
-        self.trees, self.parts, problems, unread = open_trees(self.source, kind, self.wish.keys)
+        self.trees, self.parts, problems, unread = opened or open_trees(self.source, kind, self.wish.keys)
         self.warnings += problems
         self.not_read += unread
         for part in self.parts:
