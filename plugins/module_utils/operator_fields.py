@@ -31,6 +31,10 @@ WISHES: dict[str, tuple[Field, ...]] = {
     ),
     "reap": (Field("remove_outlived", "boolean", "must be true or false.", allowed=("true", "false"), required=False,
                    default=False),),
+    "refuse": (
+        Field("event_door", "text", "must be 'requests' or 'findings'.", allowed=("requests", "findings")),
+        Field("event_reason", "text", "must be the reason that the event filter gave.", r"[a-z][a-z0-9_]{0,39}"),
+    ),
 }
 
 

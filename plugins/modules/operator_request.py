@@ -19,18 +19,19 @@ description:
   - Nothing is created and nothing is changed.
 notes:
   - "The fields are variables, not options: C(analyst_uid) (who asks) and C(request_id) or C(incident) for O(wish=show),
-    C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(remove_outlived) for O(wish=reap)."
+    C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(remove_outlived) for O(wish=reap),
+    C(event_door) and C(event_reason) for O(wish=refuse)."
   - "Needed: C(s3:ListBucket) on the bucket and C(s3:GetObject) on C(requests/*)."
 options:
   wish:
     description:
       - What is asked for. V(show) finds the records of one request or of an incident, V(close) the record of one.
-        V(reap) chooses none, and only reads its field.
+        V(reap) and V(refuse) choose none, and only read their fields.
     type: str
-    choices: [show, close, reap]
+    choices: [show, close, reap, refuse]
     required: true
   bucket:
-    description: The bucket that holds the records. Not needed for O(wish=reap).
+    description: The bucket that holds the records. Not needed for O(wish=reap) and O(wish=refuse).
     type: str
     default: ""
   bucket_region:
