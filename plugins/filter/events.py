@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.dfir.aws.plugins.module_utils import event_fields, event_request
@@ -34,22 +36,29 @@ def event_refusal(failed: Mapping[str, Any], door: str) -> dict[str, Any]:
     :param failed: the result of the task that failed.
     :param door: where it came from, `requests` or `findings`.
     """
-    refused = bool(failed.get("refused"))
-    key = str(failed.get("key") or "") if refused else ""
-    return _refusal(door, str(failed.get("msg") or "No reason was given; see the job output."), key,
-                    failed.get("event") or {}, tell=bool(failed.get("tell")) or not key)
+    reason = str(failed.get("msg") or "No reason was given; see the job output.")
+    request_id = str(failed.get("key") or "")
+    # What is wrong on our side is not noted, so that the sender's next try is answered, and always told.
+    key = (request_id or _key_of_today(reason)) if failed.get("refused") else ""
+    return _refusal(door, reason, key, failed.get("event") or {}, request_id=request_id)
 
 
 def event_unfit(asked: Mapping[str, Any]) -> dict[str, Any]:
     """The same of an event that the filter of the rulebook refused."""
     reason = event_fields.why(str(asked["event_reason"])) or "The event does not have the form that was expected."
-    return _refusal(str(asked["event_door"]), reason, "", {}, tell=True)
+    return _refusal(str(asked["event_door"]), reason, _key_of_today(f"{asked['event_door']} {reason}"), {})
 
 
-def _refusal(door: str, reason: str, key: str, event: Mapping[str, Any], *, tell: bool) -> dict[str, Any]:
+def _key_of_today(reason: str) -> str:
+    """For what has no identity of its own: the same reason is noted and told once a day."""
+    day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    return hashlib.sha256(f"{day} {reason}".encode()).hexdigest()[:16]
+
+
+def _refusal(door: str, reason: str, key: str, event: Mapping[str, Any], request_id: str = "") -> dict[str, Any]:
     # Nobody is known as its analyst: only the team is told.
-    request = {"request_id": key or "unknown", "door": door, "analyst": {"email": ""}}
-    return {"request": request, "key": key, "reason": reason, "event": dict(event), "tell": tell}
+    request = {"request_id": request_id or "unknown", "door": door, "analyst": {"email": ""}}
+    return {"request": request, "key": key, "reason": reason, "event": dict(event), "tell": not key}
 
 
 class FilterModule:

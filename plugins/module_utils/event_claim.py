@@ -6,7 +6,8 @@
 `requests/events/<key>.json` is created with If-None-Match and changed with If-Match: an event that is delivered again,
 or to two listeners, is answered once, whatever restarted in between. A slot of the day's budget is an object, too,
 `requests/events/budget/<day>/<number>.json`: however many want one at the same time, they never get more than there
-are. All lie below `requests/`, where no analysis host can write.
+are. So are the mails that tell of refusals, `requests/events/told/<day>/<number>.json`. All lie below `requests/`,
+where no analysis host can write.
 
 Standard library only, but for the client that is handed in.
 """
@@ -24,7 +25,7 @@ from .request_spec import RECORDS, iso, parse_iso
 FORMAT = 1
 EVENTS = f"{RECORDS}events/"
 TAKEN, ENDED = "taken", "ended"
-OUTCOMES = ("done", "failed", "refused")
+MAILS = 20  # that tell of refusals, a day
 _LOST = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 _ABSENT = {"NoSuchKey", "404", "NotFound"}
 
@@ -34,12 +35,11 @@ class EventError(Exception):
 
 
 class Taken(NamedTuple):
-    """Whether an event is this run's to answer (`mine`), why not, and whether that is to be told."""
+    """Whether an event is this run's to answer (`mine`), and why not."""
 
     mine: bool
     marker: dict[str, Any]
     refusal: str = ""
-    tell: bool = False
     changed: bool = False
 
 
@@ -80,9 +80,9 @@ class Shelf:
             raise self._error(error, name, "written") from error
         return True
 
-    def slots(self, day: str) -> set[int]:
-        """The slots of a day that are taken."""
-        prefix = f"{EVENTS}budget/{day}/"
+    def slots(self, folder: str) -> set[int]:
+        """The slots that are taken, of a folder such as `budget/2026-01-31`."""
+        prefix = f"{EVENTS}{folder}/"
         try:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             names = [item["Key"].removeprefix(prefix) for page in pages for item in page.get("Contents") or []]
@@ -114,21 +114,24 @@ def take(shelf: Shelf, key: str, event: Mapping[str, Any], holder: str, now: dat
     marker = {"format": FORMAT, "key": key, "event": dict(event), "state": TAKEN, "holder": holder,
               "taken_at": iso(now), "ended_at": None, "outcome": None, "reason": "", "details": {},
               "slot": (stored or {}).get("slot")}
-    day = iso(now)[:10]
+    folder = f"budget/{iso(now)[:10]}"
     if not write:
-        free = bool(marker["slot"]) or len(shelf.slots(day)) < budget
+        free = bool(marker["slot"]) or len(shelf.slots(folder)) < budget
         return Taken(free, marker, "" if free else _used_up(budget), changed=free)
     if not shelf.write(key, marker, etag):  # somebody else was faster
         return Taken(False, shelf.read(key)[0] or marker)
     if marker["slot"]:  # a dead run had one
         return Taken(True, marker, changed=True)
-    marker["slot"] = _slot(shelf, day, key, budget)
+    marker["slot"] = _slot(shelf, folder, key, budget)
     if marker["slot"]:
         _put(shelf, key, marker)
         return Taken(True, marker, changed=True)
-    end(shelf, key, now, outcome="refused", reason=_used_up(budget))
-    # A flood is told of once a day.
-    return Taken(False, marker, _used_up(budget), tell=shelf.write(f"budget/{day}/told", {"key": key}), changed=True)
+    return Taken(False, marker, _used_up(budget), changed=True)
+
+
+def may_tell(shelf: Shelf, key: str, now: datetime) -> bool:
+    """Whether one more mail of a refusal may be sent today. Whoever floods us must not flood mailboxes."""
+    return bool(_slot(shelf, f"told/{iso(now)[:10]}", key, MAILS))
 
 
 def end(shelf: Shelf, key: str, now: datetime, *, outcome: str, reason: str = "",
@@ -152,11 +155,11 @@ def _may_take(marker: Mapping[str, Any], holder: str, now: datetime, lease_minut
     return marker["holder"] == holder or parse_iso(marker["taken_at"]) + timedelta(minutes=lease_minutes) < now
 
 
-def _slot(shelf: Shelf, day: str, key: str, budget: int) -> str:
-    taken = shelf.slots(day)
-    for number in range(1, budget + 1):
-        if number not in taken and shelf.write(f"budget/{day}/{number}", {"key": key}):
-            return f"{day}/{number}"
+def _slot(shelf: Shelf, folder: str, key: str, most: int) -> str:
+    taken = shelf.slots(folder)
+    for number in range(1, most + 1):
+        if number not in taken and shelf.write(f"{folder}/{number}", {"key": key}):
+            return f"{folder}/{number}"
     return ""
 
 

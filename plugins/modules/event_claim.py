@@ -104,8 +104,8 @@ marker:
   returned: success
   type: dict
 tell:
-  description: The budget is used up, and nobody was told today.
-  returned: failure
+  description: The refusal is new, and not too many of them were told today.
+  returned: O(state=ended)
   type: bool
 refused:
   description: Whether the event was refused, as opposed to something being wrong on our side.
@@ -146,13 +146,15 @@ def main() -> None:
             marker, changed = event_claim.end(
                 shelf, given["key"], now, outcome=given["outcome"], reason=given["reason"], details=given["details"],
                 event=given["event"], write=write)
-            module.exit_json(changed=changed, marker=marker)
+            told = changed and given["outcome"] == "refused" and (not write or event_claim.may_tell(
+                shelf, given["key"], now))
+            module.exit_json(changed=changed, marker=marker, tell=told)
         taken = event_claim.take(shelf, given["key"], given["event"], given["holder"], now, budget=given["budget"],
                                  lease_minutes=given["lease_minutes"], write=write)
     except event_claim.EventError as error:
-        module.fail_json(msg=str(error), refused=False, tell=False)
+        module.fail_json(msg=str(error), refused=False)
     if taken.refusal:
-        module.fail_json(msg=taken.refusal, refused=True, tell=taken.tell, key=given["key"], event=given["event"])
+        module.fail_json(msg=taken.refusal, refused=True, key=given["key"], event=given["event"])
     module.exit_json(changed=taken.changed, mine=taken.mine, marker=taken.marker)
 
 
