@@ -50,7 +50,7 @@ def _bad(value: Any) -> Any:
 
 def _deep(value: Any, levels: int) -> Any:
     for level in range(levels):
-        value = [value] if level % 2 else {"detail": value, "incident": value}
+        value = [value] if level % 2 else {"detail": value, "incident": "{{ x }}"}
     return value
 
 
