@@ -136,13 +136,11 @@ class Listener:
         """Send a finding as EventBridge does."""
         return self.post(self.findings, json.dumps(finding).encode(), {"Authorization": f"Bearer {TOKEN}"})
 
-    def hostile(self, by_people: http.client.HTTPSConnection, by_aws: http.client.HTTPSConnection, raw: bytes,
-                template: str) -> set[int]:
-        """One body at both doors, authenticated, with a template in the address and in a header."""
+    def hostile(self, connection: http.client.HTTPSConnection, raw: bytes, template: str) -> int:
+        """One body, good for either door, with a template in the address and in a header."""
         place = "/" + "".join(f"%{byte:02X}" for byte in template.encode())
-        signed = {"X-DFIR-Signature-256": code()["signature"](SECRET, raw), "X-Note": template}
-        return {_post(by_people, place, raw, signed),
-                _post(by_aws, place, raw, {"Authorization": f"Bearer {TOKEN}", "X-Note": template})}
+        return _post(connection, place, raw, {"X-DFIR-Signature-256": code()["signature"](SECRET, raw),
+                                              "Authorization": f"Bearer {TOKEN}", "X-Note": template})
 
     def in_the_clear(self, body: bytes) -> None:
         connection = http.client.HTTPConnection("localhost", self.requests, timeout=30)

@@ -126,8 +126,8 @@ def test_p69_p43_a_thousand_hostile_bodies_and_it_still_listens(listener: Listen
             is_json = number % 250 != 249
             if not is_json:
                 raw = [b'{"incident": ', b"\xff\xfe", b"[" * 200_000, b"9" * 5000][number // 250]
-            answers = listener.hostile(by_people, by_aws, raw, template)
-            assert answers == {200} if is_json else answers <= {400, 500}, raw[:200]
+            answer = listener.hostile(by_aws if number % 5 == 4 else by_people, raw, template)
+            assert answer == 200 if is_json else answer in (400, 500), raw[:200]
             sent += 1
     assert sent == 1000 and listener.is_up()
     listener.settle()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import yaml
 from ansible_collections.dfir.aws.plugins.module_utils import event_fields, operator_fields
 from ansible_collections.dfir.aws.plugins.module_utils.event_fields import EVENT_NAMES, REFUSALS
 from ansible_collections.dfir.aws.plugins.module_utils.request_fields import NAMES, check
+from ansible_collections.dfir.aws.plugins.module_utils.request_spec import identity
 
 from tests.hostile_events import TEMPLATE, bodies, guardduty, security_hub
 
@@ -169,3 +171,34 @@ def test_every_source_has_the_filter_alone_and_is_authenticated() -> None:
             assert [list(item) for item in source["filters"]] == [["dfir.aws.checked_event"]]
             options = source["eda.builtin.webhook"]
             assert {"certfile", "keyfile"} <= set(options) and {"hmac_secret", "token"} & set(options)
+
+
+def documented(number: int) -> dict[str, Any]:
+    """A block of Python of docs/webhook.md, run."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", (EDA.parents[1] / "docs" / "webhook.md").read_text(encoding="utf-8"),
+                        re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(blocks[number], names)
+    return names
+
+
+@pytest.mark.parametrize("change", [
+    {}, {"aws_snapshot_region": None}, {"attempt": "2"}, {"forensics_mode": "manual"}, {"max_cost_usd": 3},
+    {"aws_snapshot_id": "snap-2222222a,snap-1111111a"}, {"aws_snapshot_id": ["snap-2222222a", "snap-1111111a"]},
+])
+def test_the_sender_computes_the_id_that_the_door_makes(table: dict[str, Any], change: dict[str, Any]) -> None:
+    request = {name: value for name, value in {**table["valid"], **change}.items() if value is not None}
+    values, problems = check(request)
+    assert not problems
+    assert documented(0)["request_id"]("123456789012", request) == identity("123456789012", "alice", values)
+
+
+def test_a_mail_is_believed_when_its_sender_is_proven_and_known() -> None:
+    request_of_mail = documented(1)["request_of_mail"]
+    passed = {name: {"status": "PASS"} for name in ("spfVerdict", "dkimVerdict", "dmarcVerdict")}
+    raw = b"From: Alice <alice@example.org>\nSubject: x\n\nincident: INC-1\nanalyst_uid: bob\n{{ x }}: 1\n\nRegards"
+    assert request_of_mail(passed, raw) == {"incident": "INC-1", "analyst_uid": "alice"}
+    assert request_of_mail({**passed, "dmarcVerdict": {"status": "FAIL"}}, raw) is None
+    assert request_of_mail(passed, raw.replace(b"alice@", b"mallory@")) is None
+    assert request_of_mail(passed, raw.replace(b"Alice <", b"Mallory <m@example.org>, Alice <")) is None
+    assert request_of_mail(passed, b"Subject: x\n\nincident: INC-1") is None
