@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -29,8 +30,9 @@ from tests.kit import CHECKOUT, tool_environment
 
 SECRET, TOKEN = "people-s-secret-0123456789abcdef", "a-bearer-token-0123456789abcdef"
 RULEBOOK = CHECKOUT / ".venv-eda" / "bin" / "ansible-rulebook"
+MARK = "DFIR_TEST_EDA"
 BUCKET, HOME = f"dfir-artifacts-{ACCOUNT}", "eu-west-1"
-PATIENCE = 90  # seconds, for what takes a few
+PATIENCE = 180  # seconds, for what takes a few
 
 
 def documented(language: str, number: int = 0) -> str:
@@ -71,22 +73,25 @@ class Listener:
         if not RULEBOOK.exists():
             pytest.fail("There is no .venv-eda: run lab/setup.sh eda.")
         environment = tool_environment() | {"ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
-                                            "DFIR_EDA_HMAC_SECRET": SECRET, "DFIR_EDA_TOKEN": TOKEN}
+                                            "DFIR_EDA_HMAC_SECRET": SECRET, "DFIR_EDA_TOKEN": TOKEN,
+                                            MARK: str(self.folder)}
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [RULEBOOK, "-r", "dfir.aws.analysis_requests", "-i", CHECKOUT / "inventories" / "lab",
                  "--vars", self.folder / "eda.yml", "-E", "DFIR_EDA_HMAC_SECRET,DFIR_EDA_TOKEN", "-m", "4",
                  "--skip-audit-events"],
-                cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True)
+                cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         for port in (self.requests, self.findings):
             until(lambda port=port: self.is_up() and _answers(port), f"an answer of port {port}")
 
     def stop(self) -> None:
         if self._process:
-            os.killpg(self._process.pid, signal.SIGKILL)  # nothing is handed over: what is in memory is lost
+            self._process.kill()  # nothing is handed over: what is in memory is lost
             self._process.wait()
             self._process = None
+        for pid in self._playbooks():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def restart(self) -> None:
         self.stop()
@@ -105,14 +110,17 @@ class Listener:
         until(lambda: text in " ".join(re.sub(r"\x1b\[[0-9;]*m", "", self.log()).split()), text)
 
     def settle(self) -> None:
-        """Until no playbook of its is at work."""
-        assert self._process
-        group = self._process.pid
+        """Until no playbook of its is at work, nor waits for another one to end."""
+        until(lambda: not self._playbooks() and not time.sleep(2) and not self._playbooks(), "the end of all playbooks")
 
-        def idle() -> bool:
-            return not any("ansible-playbook" in _command(pid) for pid in _of_session(group))
-
-        until(lambda: idle() and not time.sleep(1) and idle(), "the end of all playbooks")
+    def _playbooks(self) -> list[int]:
+        """The playbooks that it started. They have sessions of their own, and its environment."""
+        mark, found = f"{MARK}={self.folder}\0".encode(), []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_bytes() and b"ansible-playbook" in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+        return found
 
     @contextmanager
     def connection(self, port: int) -> Iterator[http.client.HTTPSConnection]:
@@ -241,23 +249,3 @@ def _free_port() -> int:
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _of_session(leader: int) -> list[int]:
-    pids = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[3]) == leader:
-                pids.append(int(entry.name))
-    return pids
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""

@@ -130,6 +130,7 @@ def test_p69_p43_a_thousand_hostile_bodies_and_it_still_listens(listener: Listen
             assert answer == 200 if is_json else answer in (400, 500), raw[:200]
             sent += 1
     assert sent == 1000 and listener.is_up()
+    listener.wait_for("Tell of what was refused")
     listener.settle()
     assert not marker.exists(), "a template of an event was rendered"
     assert "aws_snapshot_id" in site.mail("REFUSED: a request that came as an event")
