@@ -89,7 +89,7 @@ class Listener:
             self._process.kill()  # nothing is handed over: what is in memory is lost
             self._process.wait()
             self._process = None
-        for pid in self._playbooks():
+        for pid in self.playbooks():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -111,9 +111,9 @@ class Listener:
 
     def settle(self) -> None:
         """Until no playbook of its is at work, nor waits for another one to end."""
-        until(lambda: not self._playbooks() and not time.sleep(2) and not self._playbooks(), "the end of all playbooks")
+        until(lambda: not self.playbooks() and not time.sleep(2) and not self.playbooks(), "the end of all playbooks")
 
-    def _playbooks(self) -> list[int]:
+    def playbooks(self) -> list[int]:
         """The playbooks that it started. They have sessions of their own, and its environment."""
         mark, found = f"{MARK}={self.folder}\0".encode(), []
         for entry in Path("/proc").glob("[0-9]*"):

@@ -21,7 +21,7 @@ import yaml
 
 from lab.config import LabConfig
 from tests.hostile_events import bodies, guardduty
-from tests.integration.eda.listener import SECRET, TOKEN, Listener, Site
+from tests.integration.eda.listener import SECRET, TOKEN, Listener, Site, until
 from tests.kit import CHECKOUT
 
 EXAMPLE = yaml.safe_load((CHECKOUT / "examples" / "triage_snapshot.yml").read_text())
@@ -68,6 +68,7 @@ def listener(site: Site, incident: str, event_ids: dict[str, str]) -> Iterator[L
                 ("instance", guardduty("i-0123456789abcdef0", time=now(), event_id=event_ids["instance"])),
                 ("old", guardduty(snapshot=SNAPSHOT, region=REGION, time=now(-61), event_id=event_ids["old"]))):
             assert listener.finding(finding) == 200, name
+        until(listener.playbooks, "a playbook")  # or `settle` would see none, ever
         yield listener
 
 
