@@ -27,6 +27,7 @@ help: ## show this list
 setup: ## install what this machine lacks
 	@lab/setup.sh apt-tests
 	@lab/setup.sh venv
+	@lab/setup.sh eda
 
 setup-lab:
 	@lab/setup.sh apt
@@ -95,4 +96,4 @@ lab-status: ## show instances, volumes, snapshots and mails of the lab
 	@$(PY) -m lab status
 
 clean: lab-down ## remove what the targets above left in the checkout (the shared cache stays)
-	@rm -rf .venv .venv-2.16 .venv-dsnap .lab .lab-test .cache .pytest_cache .mypy_cache .ruff_cache .ansible tests/output build dist *.egg-info
+	@rm -rf .venv .venv-2.16 .venv-dsnap .venv-eda .lab .lab-test .cache .pytest_cache .mypy_cache .ruff_cache .ansible tests/output build dist *.egg-info

@@ -7,7 +7,8 @@
 # "ansible" brings. Says what it does; silent and quick when everything is there.
 #   lab/setup.sh apt        Debian packages that the lab needs (lab/apt.txt), with sudo where the caller is not root
 #   lab/setup.sh apt-tests  those that tests need besides (tests/apt.txt)
-#   lab/setup.sh venv       the virtual environment
+#   lab/setup.sh venv       the virtual environment .venv
+#   lab/setup.sh eda        that of ansible-rulebook (.venv-eda), whose requirements leave out versions that .venv has
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -55,10 +56,11 @@ find_python() {
     return 1
 }
 
-venv() {
-    files="requirements.txt lab/requirements.txt tests/requirements.txt"
-    # shellcheck disable=SC2086  # a list of file names
-    stamp=".venv/.complete-$(cat $files | sha256sum | cut -c1-16)"
+# A folder, and the files of requirements
+environment() {
+    folder="$1"
+    shift
+    stamp="$folder/.complete-$(cat "$@" | sha256sum | cut -c1-16)"
     [ ! -e "$stamp" ] || return 0
     python=$(find_python) || {
         need_apt python3
@@ -69,16 +71,15 @@ venv() {
     }
     # Debian splits venv off; "import ensurepip" is what is missing then.
     "$python" -c 'import ensurepip' 2>/dev/null || need_apt python3-venv
-    say "making the virtual environment .venv with $("$python" --version) (some minutes the first time)"
-    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    say "making the virtual environment $folder with $("$python" --version) (some minutes the first time)"
+    [ -x "$folder/bin/python" ] || "$python" -m venv "$folder"
     log=$(mktemp)
-    if ! .venv/bin/python -m pip install -q --disable-pip-version-check \
-        -r requirements.txt -r lab/requirements.txt -r tests/requirements.txt >"$log" 2>&1; then
+    if ! cat "$@" | "$folder/bin/python" -m pip install -q --disable-pip-version-check -r /dev/stdin >"$log" 2>&1; then
         tail -n 20 "$log" >&2
         say "pip failed; the lines above say why." >&2
         exit 1
     fi
-    rm -f "$log" .venv/.complete-*
+    rm -f "$log" "$folder"/.complete-*
     : >"$stamp"
 }
 
@@ -91,9 +92,10 @@ apt-tests)
     # shellcheck disable=SC2046  # a list of package names
     need_apt $(sed 's/#.*//' lab/apt.txt tests/apt.txt)
     ;;
-venv) venv ;;
+venv) environment .venv requirements.txt lab/requirements.txt tests/requirements.txt ;;
+eda) environment .venv-eda tests/requirements-eda.txt ;;
 *)
-    say "usage: lab/setup.sh apt|apt-tests|venv" >&2
+    say "usage: lab/setup.sh apt|apt-tests|venv|eda" >&2
     exit 2
     ;;
 esac

@@ -50,14 +50,17 @@ class ActionModule(NearAction):
     _supports_async = False
     _supports_check_mode = True
     known = OPTIONS  # what is not for the AWS modules
+    subject = "Request"
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         result["changed"] = False
+        self._said: dict[str, Any] = {}  # what is known of a request that is refused later on
         try:
             result.update(self._admit(task_vars or {}))
         except registry.Refused as refusal:
-            result.update(failed=True, msg=f"Request refused. {refusal.sentence}", refused=True, fields=[refusal.field])
+            result.update(failed=True, msg=f"{self.subject} refused. {refusal.sentence}", refused=True,
+                          fields=[refusal.field], **self._said)
         except registry.RegistryError as error:
             result.update(failed=True, msg=str(error), refused=False, fields=[])
         return result
@@ -85,6 +88,8 @@ class ActionModule(NearAction):
             extra, service_principal=options["service_principal"], trust_workflow_user=options["trust_workflow_user"]
         ) if on_platform else ""
         caller = self._caller(user, values["aws_analysis_region"], task_vars)
+        if not options["several"]:
+            self._said = {"key": request_spec.identity(caller.account, values["analyst_uid"], values)}
         entries = registry.load(
             options["registry_source"], {"analysts": options["analysts"], "file": options["registry_file"]}
         )

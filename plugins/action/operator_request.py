@@ -51,7 +51,8 @@ class ActionModule(FrontDoor):
             return {"failed": True, "refused": True, "msg": f"Request refused. {request_door.sentences(problems)}",
                     "fields": [problem.field for problem in problems]}
         answer = {"asked": values, "holder": holder(str(extra["awx_job_id"]) if on_platform else ""), "records": []}
-        if wish == "reap":  # no request is chosen: what the run's AWS identity may is decided by AWS
+        # No request is chosen: what the run's AWS identity may is decided by AWS.
+        if wish in ("reap", "refuse"):
             return answer
         user = request_door.platform_user(
             extra, service_principal=options["service_principal"], trust_workflow_user=options["trust_workflow_user"]

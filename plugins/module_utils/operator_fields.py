@@ -41,6 +41,10 @@ WISHES: dict[str, tuple[Field, ...]] = {
         _switch("apply_lifecycle"),
     ),
     "reap": (_switch("remove_outlived"),),
+    "refuse": (
+        Field("event_door", "text", "must be 'requests' or 'findings'.", allowed=("requests", "findings")),
+        Field("event_reason", "text", "must be the reason that the event filter gave.", r"[a-z][a-z0-9_]{0,39}"),
+    ),
 }
 # The right, among `rights` of a registry's entry, that a wish takes which is about no request in particular.
 RIGHTS = {"expire": "retention"}

@@ -23,9 +23,11 @@ ROLES = ("request", "plan", "snapshot", "analysis_host", "evidence", "toolbox", 
          "settle", "account_check", "image", "imaging_host", "triage", "compare", "report", "reaper", "analyze_request",
          "check_account", "follow_requests", "image_snapshot", "image_snapshots", "summarize_images",
          "renew_artifact_urls", "reap_resources", "close_request", "show_request", "retention", "expire_snapshots",
-         "compare_snapshots")
+         "compare_snapshots", "event", "answer_event", "answer_request", "refuse_event")
 OWN = re.compile(rf"(?:{'|'.join(ROLES)})(?:_.*)?|__.*", re.DOTALL)
 PLATFORM = re.compile(r"(?:awx|tower)_.*", re.DOTALL)
+# What a rulebook's action adds by itself: the event as rules saw it. Nothing here reads it.
+RULEBOOK = "ansible_eda"
 # A job that was launched so has a person, and the platform's awx_user_name wins over a supplied one. Any other job has
 # none, and a supplied one would survive.
 LAUNCHED_BY_A_PERSON = frozenset({"manual", "relaunch"})
@@ -48,6 +50,8 @@ def refused_names(extra: Mapping[str, Any], *, on_platform: bool, names: Collect
 
 
 def _why_refused(name: str, on_platform: bool, names: Collection[str]) -> str:
+    if name == RULEBOOK:
+        return ""
     if name.startswith("dfir_"):
         return "is an operator setting: it belongs into the inventory and must not come as an extra variable."
     if OWN.fullmatch(name):

@@ -114,6 +114,11 @@ holder:
   returned: success
   type: str
   sample: awx-job-4711
+key:
+  description: The id that the request would have, where its fields are right.
+  returned: when the registry refuses it, unless O(several)
+  type: str
+  sample: 3f0c6a5d9b1e2f47
 refused:
   description: Whether the request was refused, as opposed to something being wrong on our side.
   returned: failure

@@ -20,19 +20,20 @@ description:
 notes:
   - "The fields are variables, not options: C(analyst_uid) (who asks) and C(request_id) or C(incident) for O(wish=show),
     C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(remove_outlived) for O(wish=reap),
-    C(analyst_uid), C(delete_expired) and C(apply_lifecycle) for O(wish=expire)."
+    C(analyst_uid), C(delete_expired) and C(apply_lifecycle) for O(wish=expire), C(event_door) and C(event_reason) for
+    O(wish=refuse)."
   - "Needed: C(s3:ListBucket) on the bucket and C(s3:GetObject) on C(requests/*)."
 options:
   wish:
     description:
       - What is asked for. V(show) finds the records of one request or of an incident, V(close) the record of one.
-        V(reap) chooses none, and only reads its field.
+        V(reap) and V(refuse) choose none, and only read their fields.
       - V(expire) chooses none either. It takes an entry of the registry with C(retention) among its C(rights).
     type: str
-    choices: [show, close, expire, reap]
+    choices: [show, close, expire, reap, refuse]
     required: true
   bucket:
-    description: The bucket that holds the records. Not needed for O(wish=reap).
+    description: The bucket that holds the records. Not needed for O(wish=reap) and O(wish=refuse).
     type: str
     default: ""
   bucket_region:

@@ -117,3 +117,13 @@ def test_the_alarm_is_raised_though_a_variable_of_the_host_cannot_be_rendered(tm
     standing, evidence, *_rest = json.loads((tmp_path / "told.json").read_text())
     assert standing["failed"] and standing["step"] == "snapshot"
     assert evidence == {"partitions": [1]}
+
+
+def test_p64_a_template_in_an_event_is_never_rendered(lab: LabConfig, tmp_path: Path) -> None:
+    marker, event = tmp_path / "rendered", tmp_path / "event.json"
+    template = "{{ lookup('ansible.builtin.pipe', 'touch " + str(marker) + "') }}"
+    event.write_text(json.dumps({"event_id": template, "event_resource": {template: [template]},
+                                 "ansible_eda": {"event": {template: template}}}))
+    answer = tool("ansible-playbook", "-i", "inventories/lab", "playbooks/answer_event.yml", "-e", f"@{event}")
+    assert answer.returncode != 0 and not marker.exists(), answer.stdout
+    assert "event_id holds a template" in " ".join(answer.stdout.split())

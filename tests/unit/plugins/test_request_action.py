@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.dfir.aws.plugins.module_utils.event_fields import EVENT_NAMES
 
-from tests.request_kit import Run, flat, objects
+from tests.request_kit import PLAY, Run, flat, objects
 
 pytestmark = pytest.mark.slow  # processes of their own
 
@@ -30,3 +31,14 @@ def test_p63_a_forged_fact_and_a_forged_registry_are_refused(site: dict[str, Any
     assert done.returncode != 0 and objects(site) == []
     for name in forged:
         assert f" {name} is " in flat(done.stdout)
+
+
+def test_p64_a_template_in_an_event_is_never_rendered(site: dict[str, Any], run: Run) -> None:
+    marker = site["folder"] / "rendered"
+    template = "{{ lookup('ansible.builtin.pipe', 'touch " + str(marker) + "') }}"
+    (site["folder"] / "event.yml").write_text(PLAY.replace("dfir.aws.request", "dfir.aws.event"))
+    done = run({**dict.fromkeys(EVENT_NAMES, template), "ansible_eda": {"event": {template: [template]}}},
+               name="event.yml")
+    assert done.returncode != 0 and not marker.exists() and objects(site) == []
+    for name in EVENT_NAMES:
+        assert f"{name} holds a template" in flat(done.stdout)
