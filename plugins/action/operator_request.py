@@ -60,6 +60,10 @@ class ActionModule(FrontDoor):
         entries = registry.load(options["registry_source"], source)
         uid = values["analyst_uid"]
         registry.who(entries, uid, caller)
+        who = {"kind": caller.kind, "name": caller.name, "arn": caller.arn}
+        if wish in operator_fields.CASES:
+            operator_fields.allow_case(entries, uid, caller, values["incident"])
+            return {**answer, "caller": who}
         records = self._records(options, values, task_vars)
         seen, refusals = operator_fields.allowed(entries, uid, caller, records)
         if not seen:
@@ -68,7 +72,7 @@ class ActionModule(FrontDoor):
             raise registry.Refused("request_id" if values.get("request_id") else "incident",
                                    f"There is no request of {of} that '{uid}' has a right to.")
         return {**answer, "records": seen, "hidden": len(refusals),
-                "caller": {"kind": caller.kind, "name": caller.name, "arn": caller.arn}}
+                "caller": who}
 
     def _records(self, options: dict[str, Any], values: dict[str, Any], task_vars: dict[str, Any]) -> list[Any]:
         arguments = {name: value for name, value in self._task.args.items() if name not in self.known}

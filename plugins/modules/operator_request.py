@@ -19,18 +19,21 @@ description:
   - Nothing is created and nothing is changed.
 notes:
   - "The fields are variables, not options: C(analyst_uid) (who asks) and C(request_id) or C(incident) for O(wish=show),
-    C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(remove_outlived) for O(wish=reap)."
+    C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(analyst_uid), C(incident) and C(noted_head) for
+    O(wish=verify_case), C(analyst_uid) and C(incident) for O(wish=close_case), C(remove_outlived) for O(wish=reap)."
   - "Needed: C(s3:ListBucket) on the bucket and C(s3:GetObject) on C(requests/*)."
 options:
   wish:
     description:
       - What is asked for. V(show) finds the records of one request or of an incident, V(close) the record of one.
         V(reap) chooses none, and only reads its field.
+      - V(verify_case) and V(close_case) are about the custody ledger of an incident, and choose no records. Whoever may
+        have something analyzed for the incident may have it checked and closed.
     type: str
-    choices: [show, close, reap]
+    choices: [show, close, verify_case, close_case, reap]
     required: true
   bucket:
-    description: The bucket that holds the records. Not needed for O(wish=reap).
+    description: The bucket that holds the records. Not needed where none are chosen.
     type: str
     default: ""
   bucket_region:
@@ -98,7 +101,7 @@ hidden:
   type: int
 caller:
   description: Who asks - C(kind), C(name) and C(arn).
-  returned: when records are chosen
+  returned: when records are chosen, and for a case
   type: dict
 holder:
   description: A name for this run, for the lease of a request's record.

@@ -133,9 +133,7 @@ class Ledger:
         self.refresh()
         if self.closing:
             return self.closing
-        if not self.number:
-            raise BadInput(f"The ledger of {self.incident} has no entry: there is nothing to close.")
-        self._compare(artifacts)
+        self.compare(artifacts)
         body = canonical({"format": entries.FORMAT, "incident": self.incident, "artifacts": [
             item._asdict() for item in sorted(artifacts)]})
         name = f"{stores.folder(self.incident, 'lists')}{digest(body)}.json"
@@ -196,8 +194,10 @@ class Ledger:
             raise Conflict(f"The head was not signed: what lies at {self._store.place(name)} {wrong} Check the ledger.")
         return Written(number, head, parsed(body), changed)
 
-    def _compare(self, artifacts: Sequence[Artifact]) -> None:
-        """Nothing is sealed that is not what was recorded."""
+    def compare(self, artifacts: Sequence[Artifact]) -> None:
+        """Refuse to seal what is not what was recorded."""
+        if not self.number:
+            raise BadInput(f"The ledger of {self.incident} has no entry: there is nothing to close.")
         there = {item.key: item.sha256 for item in artifacts}
         for key, (number, sha256) in sorted(self._artifacts.items()):
             if there.get(key) != sha256:
