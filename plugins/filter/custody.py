@@ -23,20 +23,20 @@ ASKED = (("by", "Asked for by", "text"), ("what", "What", "text"), ("here", "Her
 # involves).
 WANTED = (
     ("ISO/IEC 27037, 6.1", "a unique identifier of the evidence", "Object"),
-    ("ISO/IEC 27037, 6.1", "who accessed it, when and where", "Who, Time, Where: as far as it was recorded. Access past "
-     "these tools is not; CloudTrail's data events say that"),
+    ("ISO/IEC 27037, 6.1", "who accessed it, when and where", "Who, Time, Where: as far as it was recorded. Access "
+     "past these tools is not; CloudTrail's data events say that"),
     ("ISO/IEC 27037, 6.1", "who checked it in and out, and when", "hand-overs, as far as they were recorded"),
     ("ISO/IEC 27037, 6.1", "why, for which case, on whose authority", "the incident; the rest in More, where somebody "
      "recorded it. Not checked"),
-    ("ISO/IEC 27037, 6.1", "unavoidable changes, by whom and why", "entries of the action note, where somebody recorded "
-     "them. Not checked"),
+    ("ISO/IEC 27037, 6.1", "unavoidable changes, by whom and why", "entries of the action note, where somebody "
+     "recorded them. Not checked"),
     ("NIST SP 800-86, 3.1.2", "a log of every person who had the evidence", "Who and hand-overs, as far as they were "
      "recorded"),
     ("NIST SP 800-86, 3.1.2", "the actions on it, and when", "What and Time. Clocks are named, not checked"),
     ("NIST SP 800-86, 3.1.2", "storing it in a secure location", "Where. How safe that is was not checked"),
     ("NIST SP 800-86, 3.1.2", "examining copies only", "entries of the actions copy, image and mount. Not checked"),
-    ("NIST SP 800-86, 3.1.2", "verifying the integrity of original and copy", "the artifacts below were read and have the "
-     "SHA-256 that the ledger names. Originals in AWS were not read"),
+    ("NIST SP 800-86, 3.1.2", "verifying the integrity of original and copy", "the artifacts in the table above, and "
+     "no others, were read and have the SHA-256 that the ledger names. Originals in AWS were not read"),
 )
 
 
