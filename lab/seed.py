@@ -18,7 +18,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from lab.aws.account import ADMIN, CONTROLLER, REGIONS
+from lab.aws.account import ADMIN, CONTROLLER, CUSTODIAN, REGIONS
 from lab.cli_client import LabError
 from lab.config import ACCOUNT, CHECKOUT, LabConfig
 
@@ -87,7 +87,7 @@ def policies(settings: LabConfig) -> None:
                         PolicyDocument=document("imaging-policy.json"))
     iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-toolbox",
                         PolicyDocument=document("toolbox-policy.json"))
-    iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-custody",
+    iam.put_user_policy(UserName=CUSTODIAN[0], PolicyName="dfir-custody",
                         PolicyDocument=document("custody-policy.json"))
 
 

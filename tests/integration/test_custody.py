@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import uuid
@@ -23,7 +24,7 @@ RECORD = """
   gather_facts: false
   environment: "{{ dfir_aws_environment }}"
   module_defaults:
-    group/dfir.aws.aws: "{{ dfir_aws_module_defaults }}"
+    group/dfir.aws.aws: "{{ dfir_aws_custody_module_defaults }}"
   tasks:
     - dfir.aws.custody_record:
         bucket: "{{ dfir_aws_artifact_bucket }}"
@@ -95,9 +96,9 @@ def test_a_case_is_recorded_by_several_closed_checked_and_found_out(lab: LabConf
     assert late.returncode != 0 and "was closed by entry 13" in text(late)
 
     # From the bucket, with the head that somebody noted.
-    head = next(word for line in closed.stdout.splitlines() if "Head: " in line
-                for word in line.strip().strip('",').split()[1:2])
-    good = play("playbooks/verify_case.yml", **asked, noted_head=head)
+    noted = re.search(r"Head: (13:[0-9a-f]{64})", text(closed))
+    assert noted, closed.stdout
+    good = play("playbooks/verify_case.yml", **asked, noted_head=noted[1])
     assert good.returncode == 0 and "the case is closed" in text(good), good.stdout
     other = play("playbooks/verify_case.yml", **asked, noted_head="99:" + "0" * 64)
     assert other.returncode != 0 and "Entry 14 is missing: somebody noted" in text(other)
