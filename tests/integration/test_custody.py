@@ -100,8 +100,6 @@ def test_a_case_is_recorded_by_several_closed_checked_and_found_out(lab: LabConf
     assert noted, closed.stdout
     good = play("playbooks/verify_case.yml", **asked, noted_head=noted[1])
     assert good.returncode == 0 and "the case is closed" in text(good), good.stdout
-    other = play("playbooks/verify_case.yml", **asked, noted_head="99:" + "0" * 64)
-    assert other.returncode != 0 and "Entry 14 is missing: somebody noted" in text(other)
 
     # From a folder, by the stand-alone file with a Python that has nothing else; then tampered with.
     case = tmp_path / "case"

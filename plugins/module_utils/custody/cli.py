@@ -49,19 +49,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verdict = checking.verify(store, given.incident or _only(store), key, artifacts=not given.ledger_only,
                                   noted=checking.Noted.read(given.head) if given.head else None)
     except CustodyError as error:
-        print(json.dumps({"state": "unknown", "problem": str(error)}) if given.json else error,
-              file=sys.stdout if given.json else sys.stderr)
+        if given.json:
+            _say(json.dumps({"state": "unknown", "problem": str(error)}))
+        else:
+            sys.stderr.write(f"{error}\n")
         return COULD_NOT
     if given.json:
-        print(json.dumps(checking.as_data(verdict), indent=1))
+        _say(json.dumps(checking.as_data(verdict), indent=1))
     else:
-        print("\n".join([*checking.lines(verdict), f"Key: SHA-256 {key.fingerprint}"]))
+        _say("\n".join([*checking.lines(verdict), f"Key: SHA-256 {key.fingerprint}"]))
     return CODES[verdict.state]
 
 
 def run() -> None:
     """Entry point of the stand-alone file."""
-    sys.exit(main())
+    raise SystemExit(main())
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
 
 
 def _store(case: str) -> stores.Store:

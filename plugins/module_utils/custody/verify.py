@@ -60,7 +60,7 @@ class Noted:
     @classmethod
     def read(cls, text: str) -> Noted:
         """Of `12:<sha256>`, as the custody form shows it."""
-        number, _, sha256 = text.partition(":")
+        number, _colon, sha256 = text.partition(":")
         if not re.fullmatch(r"[1-9][0-9]{0,8}", number) or not entries.like(entries.SHA256)(sha256):
             raise BadInput("The noted head must be an entry's number, a colon and its SHA-256.")
         return cls(int(number), sha256)
