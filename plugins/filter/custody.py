@@ -12,12 +12,13 @@ from ansible_collections.dfir.aws.plugins.module_utils.ebs.version import __vers
 
 STATES = {"valid": "everything fits", "unsigned": "everything fits, but the last entries are not signed",
           "invalid": "something does NOT fit"}
-ENTRIES = (("number", "No.", "number"), ("time", "Time (UTC)", "time"), ("clock", "By", "text"), ("who", "Who", "text"),
+# Eight columns still can be read on paper.
+ENTRIES = (("number", "No.", "number"), ("time", "Time (UTC)", "time"), ("who", "Who", "text"),
            ("what", "What", "text"), ("object", "Object", "text"), ("sha256", "SHA-256", "text"),
-           ("place", "Where", "text"), ("tool", "Tool", "text"), ("result", "Result", "text"), ("more", "More", "text"))
+           ("place", "Where", "text"), ("more", "With what, whose clock, more", "text"))
 ARTIFACTS = (("key", "Artifact", "text"), ("size", "Bytes", "bytes"), ("sha256", "SHA-256", "text"))
 HANDED = (("number", "No.", "number"), ("time", "Time (UTC)", "time"), ("who", "Recorded by", "text"),
-          ("object", "Object", "text"), ("place", "Where", "text"), ("more", "From, to, why", "text"))
+          ("object", "Object", "text"), ("place", "Where", "text"), ("details", "From, to, why", "text"))
 ASKED = (("by", "Asked for by", "text"), ("what", "What", "text"), ("here", "Here", "text"))
 # ISO/IEC 27037:2012, 6.1 (minimum content of a chain of custody record); NIST SP 800-86, 3.1.2 (what a chain of custody
 # involves).
@@ -80,13 +81,15 @@ def _facts(checked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _row(entry: Mapping[str, Any]) -> dict[str, Any]:
     actor, about, time, tool = entry["actor"], entry["object"], entry["time"], entry["tool"]
     what = entry["action"].replace("_", " ") + {"intent": " begins", "outcome": " ends", "record": ""}[entry["phase"]]
+    details = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in sorted(entry["details"].items()))
+    clock = time["source"] + (f" (S3 said {time['aws']})" if time["aws"] else "")
     return {
         "number": entry["number"], "time": time["utc"],
-        "clock": time["source"] + (f"; S3 said {time['aws']}" if time["aws"] else ""),
-        "who": actor["name"] + (f" ({actor['arn']})" if actor["arn"] else ""), "what": what,
+        "who": actor["name"] + (f" ({actor['arn']})" if actor["arn"] else ""),
+        "what": what if entry["phase"] == "intent" else f"{what}: {entry['result']}",
         "object": f"{about['kind']} {about['id']}", "sha256": about["sha256"] or "", "place": about["place"],
-        "tool": f"{tool['name']} {tool['version']}".strip(), "result": entry["result"],
-        "more": ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in sorted(entry["details"].items())),
+        "details": details,
+        "more": "; ".join(text for text in (f"{tool['name']} {tool['version']}".strip(), clock, details) if text),
     }
 
 

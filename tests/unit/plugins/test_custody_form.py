@@ -44,7 +44,7 @@ def test_the_form_shows_what_was_checked(tmp_path: Path) -> None:
     assert facts["Artifacts"].startswith("2 read") and [row["key"] for row in tables["artifacts"]] == [
         f"{INCIDENT}/snap-1/a2.txt", f"{INCIDENT}/snap-1/a4.txt"]
     assert [row["number"] for row in tables["entries"]] == list(range(1, 9))
-    assert [(row["number"], row["more"]) for row in tables["handed"]] == [(7, "from: Alice, to: Bob")]
+    assert [(row["number"], row["details"]) for row in tables["handed"]] == [(7, "from: Alice, to: Bob")]
     page = render(data)
     assert "&lt;b&gt;usb&lt;/b&gt;" in page and "<b>usb" not in page
     assert page == render(custody_form(checked(case), "s3://bucket")), "the same ledger, the same form"
