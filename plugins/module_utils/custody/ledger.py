@@ -167,8 +167,8 @@ class Ledger:
         wrong = entries.problem(made)
         if wrong:
             raise BadInput(f"The entry was not recorded: {wrong}.")
-        if made["action"] == "closing" and made["event"] != "closing":
-            raise BadInput("The entry was not recorded: the action 'closing' is for closing a case.")
+        if (made["action"] == "closing") != (made["event"] == "closing"):
+            raise BadInput("The entry was not recorded: the action and the event 'closing' are for closing a case.")
         if made["phase"] == "outcome" and (made["event"], "intent") not in self._events:
             raise BadInput(f"The entry was not recorded: no intent of the event {entries.told(made['event'])} came "
                            "before. Record the intent first, or the whole as phase 'record'.")

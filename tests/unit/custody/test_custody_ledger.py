@@ -168,7 +168,8 @@ def test_a_key_that_signs_wrongly_is_caught_before_anything_is_kept(case: Case) 
     ({"object": {"kind": "snapshot", "id": "x", "place": ""}}, "object.'sha256' is missing"),
     ({"object": {"kind": "snapshot", "id": "x", "place": "", "sha256": "0" * 64 + "\n"}}, "object.'sha256' is not"),
     ({"more": 1}, "'more' is no field that is known"),
-    ({"action": "closing"}, "is for closing a case"),
+    ({"action": "closing"}, "are for closing a case"),
+    ({"event": "closing"}, "are for closing a case"),
 ])
 def test_what_is_no_entry_is_refused(case: Case, wrong: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence.replace(".", r"\.")):
