@@ -13,8 +13,13 @@ ROUNDS := 6
 IMAGING := tests/integration/ebs tests/integration/test_image_snapshot.py
 # Evidence without a lab: disks and file systems of every kind, on real devices.
 EVIDENCE := tests/integration/evidence
+# What is asked of a case beside an analysis, and what platforms and schedules do: playbooks against the lab, most without
+# hosts. The live rulebook is in `make test`.
+CASES := tests/integration/report $(wildcard $(addprefix tests/integration/test_,triage_snapshot.py compare_snapshots.py \
+  acquire_instance.py custody.py))
+DOORS := $(wildcard tests/integration/aap tests/integration/test_expire_snapshots.py)
 
-.PHONY: help setup setup-lab demo test test-imaging test-evidence test-more fault-matrix soak unit lint sanity core216 bench custody-verify lab-up lab-down lab-status clean
+.PHONY: help setup setup-lab demo test test-imaging test-evidence test-cases test-doors test-more fault-matrix soak unit lint sanity core216 bench custody-verify lab-up lab-down lab-status clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -32,7 +37,8 @@ demo: lab-up ## run the main job on the embedded lab, from the request to the re
 
 test: setup ## run the tests: plugins, lab, and the scenarios on real hosts
 	@$(AS_ROOT) $(PY) -m pytest -n 3 --dist worksteal tests/unit
-	@$(AS_ROOT) $(PY) -m pytest -m "not more" --sample 3 --seed $(SEED) $(addprefix --ignore ,$(IMAGING) $(EVIDENCE)) \
+	@$(AS_ROOT) $(PY) -m pytest -m "not more" --sample 3 --seed $(SEED) \
+	  $(addprefix --ignore ,$(IMAGING) $(EVIDENCE) $(CASES) $(DOORS)) \
 	  --ignore tests/integration/imaging --ignore tests/integration/toolbox tests/integration tests/scenarios
 
 test-imaging: setup ## block-level imaging: what is done with processes, signals and real tools
@@ -40,6 +46,12 @@ test-imaging: setup ## block-level imaging: what is done with processes, signals
 
 test-evidence: setup ## evidence that misbehaves and evidence that is hostile: real disks, real file systems
 	@$(AS_ROOT) $(PY) -m pytest $(EVIDENCE)
+
+test-cases: setup ## what is asked of a case beside an analysis: triage, comparison, acquisition, custody, reports
+	@$(AS_ROOT) $(PY) -m pytest -m "not more" $(CASES)
+
+test-doors: setup ## the platform's ways in, and schedules: import, containers, retention
+	@$(AS_ROOT) $(PY) -m pytest -m "not more" $(DOORS)
 
 test-more: setup ## what takes longer still: sessions prolonged, several snapshots, a retraction, imaging hosts, building the tools
 	@$(AS_ROOT) $(PY) -m pytest -m "more or host" tests/integration/flow tests/scenarios

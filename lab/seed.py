@@ -89,6 +89,8 @@ def policies(settings: LabConfig) -> None:
                         PolicyDocument=document("toolbox-policy.json"))
     iam.put_user_policy(UserName=CUSTODIAN[0], PolicyName="dfir-custody",
                         PolicyDocument=document("custody-policy.json"))
+    iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-retention",
+                        PolicyDocument=document("retention-policy.json"))
 
 
 def bucket(settings: LabConfig) -> None:

@@ -28,7 +28,16 @@ CONSOLE_BYTES = 65_536
 
 def run_instances(self: Any) -> ActionResult:
     """RunInstances, once per client token."""
-    return ActionResult(idempotent(self, lambda: _run_instances(self).result))
+    return ActionResult(idempotent(self, lambda: _with_profiles(self, _run_instances(self).result)))
+
+
+def _with_profiles(self: Any, reservation: Any) -> Any:
+    """All instances of a launch have its profile; moto gives it to the first."""
+    profile = {"iam_instance_profile_name": self._get_param("IamInstanceProfile.Name"),
+               "iam_instance_profile_arn": self._get_param("IamInstanceProfile.Arn")}
+    for instance in reservation.instances[1:] if any(profile.values()) else ():
+        self.ec2_backend.associate_iam_instance_profile(instance_id=instance.id, **profile)
+    return reservation
 
 
 def block_device_mapping(self: Any) -> list[dict[str, Any]]:

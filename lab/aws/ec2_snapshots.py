@@ -77,6 +77,12 @@ class LabSnapshot(Snapshot):
     def public(self) -> bool:
         return "all" in self.create_volume_permission_groups
 
+    def get_tags(self) -> list[dict[str, str]]:
+        """Its own: moto goes through the tags of the whole account, for each of the snapshots that it shows."""
+        own = self.ec2_backend.tags.get(self.id, {})
+        return [{"resource_id": self.id, "resource_type": "snapshot", "key": key, "value": value}
+                for key, value in own.items()]
+
     def complete(self) -> None:
         if self.status == "pending":
             self.status, self.percent, self.completion_time = "completed", 100, utcnow()
@@ -204,13 +210,14 @@ def create_snapshot(self: Any, volume_id: str, description: str | None, owner_id
 
 
 def delete_snapshot(self: Any, snapshot_id: str) -> Any:
-    """DeleteSnapshot: refused while an image uses it; blocks go too."""
+    """DeleteSnapshot: blocks go too. What keeps it, `ec2_locks` asks before."""
     snapshot = get_snapshot(self, snapshot_id)
     if snapshot.owner_id != ACCOUNT:
         raise EC2ClientError("AuthFailure", f"You do not own the snapshot {snapshot_id}.")
-    if snapshot.from_ami and snapshot.from_ami in self.amis:
-        raise EC2ClientError("InvalidSnapshot.InUse",
-                             f"The snapshot {snapshot_id} is currently in use by {snapshot.from_ami}")
+    refused = current().faults.take("ec2.delete_refused", region=self.region_name, snapshot=snapshot_id)
+    if refused:
+        raise EC2ClientError(str(refused.args.get("code") or "InternalError"),
+                             str(refused.args.get("message") or "An internal error has occurred"))
     del self.snapshots[snapshot_id]
     self.tags.pop(snapshot_id, None)
     if current().store.has_snapshot(self.region_name, snapshot_id):

@@ -17,6 +17,7 @@
 | ec2.copy_slow | a copy stays pending for longer | *copy* | seconds (60) |
 | ec2.kms_late_refusal | a copy ends in `error` for want of rights on its key | *copy* | message |
 | ec2.no_capacity | RunInstances: InsufficientInstanceCapacity | region zone instance_type | |
+| ec2.delete_refused | DeleteSnapshot fails | region snapshot | code (InternalError), message |
 | ec2.product_code | a snapshot, its copies and volumes carry a Marketplace product code | region snapshot | code |
 | ec2.boot_dies | the host ends while it boots | region instance instance_type | seconds (0) |
 | host.ssh_blocked | port 22 of a host is unreachable | region instance instance_type | |
@@ -61,6 +62,7 @@ POINTS: Mapping[str, Point] = {
     "ec2.copy_slow": Point("a copy stays pending for longer", _COPY, {"seconds": float}),
     "ec2.kms_late_refusal": Point("a copy ends in error for want of rights on its key", _COPY, {"message": str}),
     "ec2.no_capacity": Point("RunInstances: InsufficientInstanceCapacity", ("region", "zone", "instance_type")),
+    "ec2.delete_refused": Point("DeleteSnapshot fails", ("region", "snapshot"), {"code": str, "message": str}),
     "ec2.product_code": Point(
         "a snapshot, its copies and volumes carry a Marketplace product code", ("region", "snapshot"), {"code": str}
     ),

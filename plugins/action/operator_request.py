@@ -1,7 +1,8 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lets in somebody who asks for requests that exist: to see them, to end one, to reap what they left.
+"""Lets in somebody who asks for requests that exist: to see them, to end one, to reap what they left, to
+let go what is kept for long enough.
 
 An action for the same reason as `analysis_request`: it sees variables as they arrived. Documented in
 plugins/modules/operator_request.py.
@@ -59,11 +60,14 @@ class ActionModule(FrontDoor):
         source = {"analysts": options["analysts"], "file": options["registry_file"]}
         entries = registry.load(options["registry_source"], source)
         uid = values["analyst_uid"]
+        asks = {"kind": caller.kind, "name": caller.name, "arn": caller.arn}
+        if wish in operator_fields.RIGHTS:
+            operator = registry.entitled(entries, uid, caller, operator_fields.RIGHTS[wish])
+            return {**answer, "operator": operator, "caller": asks}
         registry.who(entries, uid, caller)
-        who = {"kind": caller.kind, "name": caller.name, "arn": caller.arn}
         if wish in operator_fields.CASES:
             operator_fields.allow_case(entries, uid, caller, values["incident"])
-            return {**answer, "caller": who}
+            return {**answer, "caller": asks}
         records = self._records(options, values, task_vars)
         seen, refusals = operator_fields.allowed(entries, uid, caller, records)
         if not seen:
@@ -71,8 +75,7 @@ class ActionModule(FrontDoor):
             of = f"id {values['request_id']}" if values.get("request_id") else f"the incident {values['incident']}"
             raise registry.Refused("request_id" if values.get("request_id") else "incident",
                                    f"There is no request of {of} that '{uid}' has a right to.")
-        return {**answer, "records": seen, "hidden": len(refusals),
-                "caller": who}
+        return {**answer, "records": seen, "hidden": len(refusals), "caller": asks}
 
     def _records(self, options: dict[str, Any], values: dict[str, Any], task_vars: dict[str, Any]) -> list[Any]:
         arguments = {name: value for name, value in self._task.args.items() if name not in self.known}

@@ -4,7 +4,7 @@
 """What may be asked of requests that exist: which fields each wish has, and who may have it.
 
 The rights are those of a request: whoever may have a snapshot analyzed for an incident may see its record and end it.
-An operator is an entry of the registry with grants of its own.
+An operator is an entry of the registry with grants of its own. Retention is of all incidents, and a right of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,13 @@ _WHICH = Field("request_id", "text", "must be a request's id: 16 lower-case hexa
 _INCIDENT = Field("incident", "text", "must be an incident's name.", INCIDENT)
 # These are about a case, which may have no request.
 CASES = ("verify_case", "close_case")
+
+
+def _switch(name: str) -> Field:
+    """Something that is only done when it is asked for."""
+    return Field(name, "boolean", "must be true or false.", allowed=("true", "false"), required=False, default=False)
+
+
 WISHES: dict[str, tuple[Field, ...]] = {
     "show": (
         _WHO,
@@ -29,8 +36,7 @@ WISHES: dict[str, tuple[Field, ...]] = {
     "close": (
         _WHO,
         _WHICH,
-        Field("take_over", "boolean", "must be true or false.", allowed=("true", "false"), required=False,
-              default=False),
+        _switch("take_over"),
     ),
     "verify_case": (
         _WHO,
@@ -39,9 +45,15 @@ WISHES: dict[str, tuple[Field, ...]] = {
               r"[1-9][0-9]{0,8}:[0-9a-f]{64}", longest=74, required=False),
     ),
     "close_case": (_WHO, _INCIDENT),
-    "reap": (Field("remove_outlived", "boolean", "must be true or false.", allowed=("true", "false"), required=False,
-                   default=False),),
+    "expire": (
+        _WHO,
+        _switch("delete_expired"),
+        _switch("apply_lifecycle"),
+    ),
+    "reap": (_switch("remove_outlived"),),
 }
+# The right, among `rights` of a registry's entry, that a wish takes which is about no request in particular.
+RIGHTS = {"expire": "retention"}
 
 
 def names(wish: str) -> tuple[str, ...]:

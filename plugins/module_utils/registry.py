@@ -127,6 +127,18 @@ def covers(entry: Mapping[str, Any], caller: Caller, incident: str) -> bool:
                for grant in (grants if isinstance(grants, Sequence) and not isinstance(grants, str) else []))
 
 
+def entitled(entries: Iterable[Mapping[str, Any]], uid: str, caller: Caller, right: str) -> dict[str, Any]:
+    """Whom a mail goes to, of an entry that has a right of its own; `Refused` otherwise.
+
+    :returns: uid, name, email and timezone: nobody connects to anything for it.
+    """
+    entry = who(entries, uid, caller)
+    if right not in _strings(entry.get("rights")):
+        raise Refused("analyst_uid", f"analyst_uid: '{uid}' has no right to {right}: it belongs among the rights of "
+                                     "that entry of the registry.")
+    return _addressed(entry)
+
+
 def partition_of(region: str) -> str:
     """The AWS partition that a region's name belongs to."""
     return next((partition for start, partition in PARTITIONS if region.startswith(start)), "aws")
@@ -171,12 +183,20 @@ def _strings(value: Any) -> list[str]:
     return [str(item) for item in items if isinstance(item, (str, int)) and not isinstance(item, bool)]
 
 
-def _checked(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of an entry that a request carries on, checked for what later steps do with them."""
+def _addressed(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of an entry that a mail needs, checked."""
     uid = str(entry["uid"])
     email = str(entry.get("email") or "")
     if not re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}", email):
         raise RegistryError(f"The registry's entry '{uid}' needs an email address of the form name@example.org.")
+    name = " ".join(str(entry.get("name") or uid).split())
+    return {"uid": uid, "name": name, "email": email, "timezone": str(entry.get("timezone") or "UTC")}
+
+
+def _checked(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of an entry that a request carries on, checked for what later steps do with them."""
+    addressed = _addressed(entry)
+    uid = addressed["uid"]
     cidrs = _strings(entry.get("cidrs"))
     for cidr in cidrs:
         try:
@@ -190,6 +210,4 @@ def _checked(entry: Mapping[str, Any]) -> dict[str, Any]:
     key = entry.get("public_key")
     if not isinstance(key, Mapping):
         raise RegistryError(f"The registry's entry '{uid}' has no public_key.")
-    name = " ".join(str(entry.get("name") or uid).split())
-    return {"uid": uid, "name": name, "email": email, "timezone": str(entry.get("timezone") or "UTC"), "cidrs": cidrs,
-            "public_key": {str(part): str(value) for part, value in key.items()}}
+    return {**addressed, "cidrs": cidrs, "public_key": {str(part): str(value) for part, value in key.items()}}

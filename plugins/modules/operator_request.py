@@ -20,17 +20,19 @@ description:
 notes:
   - "The fields are variables, not options: C(analyst_uid) (who asks) and C(request_id) or C(incident) for O(wish=show),
     C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(analyst_uid), C(incident) and C(noted_head) for
-    O(wish=verify_case), C(analyst_uid) and C(incident) for O(wish=close_case), C(remove_outlived) for O(wish=reap)."
+    O(wish=verify_case), C(analyst_uid) and C(incident) for O(wish=close_case), C(remove_outlived) for O(wish=reap),
+    C(analyst_uid), C(delete_expired) and C(apply_lifecycle) for O(wish=expire)."
   - "Needed: C(s3:ListBucket) on the bucket and C(s3:GetObject) on C(requests/*)."
 options:
   wish:
     description:
       - What is asked for. V(show) finds the records of one request or of an incident, V(close) the record of one.
         V(reap) chooses none, and only reads its field.
+      - V(expire) chooses none either. It takes an entry of the registry with C(retention) among its C(rights).
       - V(verify_case) and V(close_case) are about the custody ledger of an incident, and choose no records. Whoever may
         have something analyzed for the incident may have it checked and closed.
     type: str
-    choices: [show, close, verify_case, close_case, reap]
+    choices: [show, close, verify_case, close_case, expire, reap]
     required: true
   bucket:
     description: The bucket that holds the records. Not needed where none are chosen.
@@ -101,7 +103,11 @@ hidden:
   type: int
 caller:
   description: Who asks - C(kind), C(name) and C(arn).
-  returned: when records are chosen, and for a case
+  returned: when somebody has to ask
+  type: dict
+operator:
+  description: The registry's entry of who asks - C(uid), C(name), C(email) and C(timezone).
+  returned: with O(wish=expire)
   type: dict
 holder:
   description: A name for this run, for the lease of a request's record.

@@ -80,39 +80,19 @@ holder:
   type: str
 """
 
-import json
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
-from ..module_utils.record import FORMAT
+from ..module_utils.record_store import ABSENT, read, recent
 from ..module_utils.request_spec import RECORDS
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError
 except ImportError:  # AnsibleAWSModule says so in a sentence
     BotoCoreError = ClientError = Exception
-
-
-def recent(s3: Any, bucket: str, since: datetime) -> Iterator[str]:
-    """Keys of records that were changed since then."""
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=RECORDS, Delimiter="/"):
-        for item in page.get("Contents") or []:
-            if item["LastModified"] >= since:
-                yield item["Key"]
-
-
-def read(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
-    """A record; None where the object is none."""
-    try:
-        record = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
-    except ValueError:
-        return None
-    mine = isinstance(record, dict) and record.get("format") == FORMAT and isinstance(record.get("request"), dict)
-    return record if mine and key == f"{RECORDS}{record.get('request_id')}.json" else None
 
 
 def chosen(s3: Any, bucket: str, request_ids: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -123,7 +103,7 @@ def chosen(s3: Any, bucket: str, request_ids: list[str]) -> tuple[dict[str, Any]
         try:
             found[key] = read(s3, bucket, key)
         except ClientError as error:
-            if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
+            if error.response["Error"]["Code"] not in ABSENT:
                 raise
             absent.append(request_id)
     return found, absent

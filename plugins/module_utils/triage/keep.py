@@ -34,10 +34,10 @@ def question(source: str, region: str, limit: int | None, timeline: bool, rule_f
     return running.hexdigest()[:24]
 
 
-def answered(folder: Path, asked: str) -> dict[str, Any] | None:
+def answered(folder: Path, asked: str, name: str = DATA) -> dict[str, Any] | None:
     """The data in a folder, where they answer that question and are whole."""
     try:
-        data = json.loads((folder / DATA).read_text(encoding="utf-8"))
+        data = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(data, dict) or data.get("asked") != asked:
@@ -46,7 +46,8 @@ def answered(folder: Path, asked: str) -> dict[str, Any] | None:
                        for file in data.get("hashes") or []) else None
 
 
-def keep(folder: Path, data: dict[str, Any], asked: str, names: Iterable[str]) -> dict[str, Any]:
+def keep(folder: Path, data: dict[str, Any], asked: str, names: Iterable[str], to: str = DATA
+         ) -> dict[str, Any]:
     """Write the data beside the files that are there already, whose digests they get; what was written."""
     hashes = []
     for name in names:
@@ -54,13 +55,13 @@ def keep(folder: Path, data: dict[str, Any], asked: str, names: Iterable[str]) -
         hashes.append({"name": name, "sha256": sha256, "bytes": size})
     whole = {**data, "hashes": hashes, "asked": asked}
     artifacts = Artifacts(folder)
-    artifacts.write_json(DATA, whole)
+    artifacts.write_json(to, whole)
     artifacts.forget_sums()
     return whole
 
 
-def files(folder: Path, data: dict[str, Any]) -> list[dict[str, Any]]:
+def files(folder: Path, data: dict[str, Any], name: str = DATA) -> list[dict[str, Any]]:
     """Every file of a triage with its SHA-256, the data first."""
-    sha256, size = digest(folder / DATA)
-    return [{"name": DATA, "path": str(folder / DATA), "sha256": sha256, "bytes": size},
+    sha256, size = digest(folder / name)
+    return [{"name": name, "path": str(folder / name), "sha256": sha256, "bytes": size},
             *({**file, "path": str(folder / file["name"])} for file in data.get("hashes") or [])]

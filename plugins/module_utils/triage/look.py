@@ -46,7 +46,10 @@ class Wish:
     tell: Tell = lambda _text: None
 
 
-def open_trees(source: Source) -> tuple[list[tuple[Part, DissectTree]], list[Part], list[str], list[str]]:
+Opened = tuple[list[tuple[Part, DissectTree]], list[Part], list[str], list[str]]
+
+
+def open_trees(source: Source) -> Opened:
     """The file systems of a source, everything that is on it, what of that is odd, and what could not be opened."""
     found, problems = parts(source.stream, source.size)
     trees: list[tuple[Part, DissectTree]] = []
@@ -75,9 +78,9 @@ class Triage:
         self.trees: list[tuple[Part, DissectTree]] = []
         self._started, self._clock = utc_now(), time.monotonic()
 
-    def run(self) -> Triage:
-        """Everything but the timeline, which needs `trees`."""
-        self.trees, self.parts, problems, unread = open_trees(self.source)
+    def run(self, opened: Opened | None = None) -> Triage:
+        """Everything but the timeline, which needs `trees`. `opened`: what `open_trees` said of the source already."""
+        self.trees, self.parts, problems, unread = opened or open_trees(self.source)
         self.warnings += problems
         self.not_read += unread
         for part in self.parts:

@@ -147,6 +147,7 @@ class ImageSource(Source):
             inner = _open_e01(path)
         size = inner.seek(0, os.SEEK_END)
         inner.seek(0)
+        self.path = path.resolve()
         self._counted = _Counted(inner, size, stop)
         super().__init__(path.name, cast(BinaryIO, self._counted), size)
 

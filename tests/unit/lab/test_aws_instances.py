@@ -112,6 +112,14 @@ def test_terminating_leaves_no_interface_no_association_no_disk(kit: Kit, ec2: A
     ec2.terminate_instances(InstanceIds=[instance])  # again is fine, as on AWS
 
 
+def test_all_instances_of_a_launch_have_its_profile(kit: Kit, ec2: Any) -> None:
+    kit.host_role("h", allow("s3:PutObject"))
+    launched = ec2.run_instances(**LAUNCH | {"MinCount": 3, "MaxCount": 3},
+                                 IamInstanceProfile={"Name": "h"})["Instances"]
+    held = ec2.describe_iam_instance_profile_associations()["IamInstanceProfileAssociations"]
+    assert {one["InstanceId"] for one in held} == {one["InstanceId"] for one in launched} and len(held) == 3
+
+
 def test_stop_and_start(kit: Kit, ec2: Any, hosts: Recorder) -> None:
     instance = kit.launch()["InstanceId"]
     assert code(ec2.start_instances, InstanceIds=["i-0123456789abcdef0"]) == "InvalidInstanceID.NotFound"
@@ -232,7 +240,7 @@ def test_addresses_are_given_out_once_over_all_regions(kit: Kit, ec2: Any) -> No
     ("ssm", "start_session", {"Target": "i-0123456789abcdef0"}),
     ("ssm", "describe_instance_information", {}),
     ("ec2", "enable_fast_snapshot_restores", {"AvailabilityZones": [ZONE], "SourceSnapshotIds": ["snap-1"]}),
-    ("ec2", "lock_snapshot", {"SnapshotId": "snap-1", "LockMode": "governance"}),
+    ("ec2", "modify_volume", {"VolumeId": "vol-1", "Size": 2}),
     ("ec2", "describe_volume_status", {}),
     ("ec2", "create_image", {"InstanceId": "i-0123456789abcdef0", "Name": "name"}),
     ("iam", "simulate_principal_policy", {"PolicySourceArn": "arn:aws:iam::123456789012:user/u",
