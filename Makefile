@@ -19,7 +19,7 @@ CASES := tests/integration/report $(wildcard $(addprefix tests/integration/test_
   acquire_instance.py custody.py))
 DOORS := $(wildcard tests/integration/aap tests/integration/test_expire_snapshots.py)
 
-.PHONY: help setup setup-lab demo test test-imaging test-evidence test-cases test-doors test-more fault-matrix soak unit lint sanity core216 bench lab-up lab-down lab-status clean
+.PHONY: help setup setup-lab demo test test-imaging test-evidence test-cases test-doors test-more fault-matrix soak unit lint sanity core216 bench custody-verify lab-up lab-down lab-status clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -84,6 +84,12 @@ soak: setup ## kill controllers and hosts at random moments (SEED=n, ROUNDS=n), 
 
 bench: setup ## measure speed as ratios, side by side
 	@$(PY) -m pytest -q -s tests/bench
+
+custody-verify: ## build dist/custody-verify.pyz, which checks a case with nothing but Python
+	@rm -rf build/custody && mkdir -p build/custody/dfir_custody dist
+	@cp plugins/module_utils/custody/*.py build/custody/dfir_custody/
+	@python3 -m zipapp build/custody -m dfir_custody.cli:run -p '/usr/bin/env python3' -c -o dist/custody-verify.pyz
+	@rm -rf build/custody && sha256sum dist/custody-verify.pyz
 
 lab-up: setup-lab ## start the embedded AWS (or say that it runs)
 	@$(AS_ROOT) $(PY) -m lab up

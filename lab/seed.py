@@ -18,7 +18,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from lab.aws.account import ADMIN, CONTROLLER, REGIONS
+from lab.aws.account import ADMIN, CONTROLLER, CUSTODIAN, REGIONS
 from lab.cli_client import LabError
 from lab.config import ACCOUNT, CHECKOUT, LabConfig
 
@@ -27,6 +27,7 @@ EVIDENCE_REGION = "us-east-1"
 BUCKET = f"dfir-artifacts-{ACCOUNT}"
 BOUNDARY = "dfir-analysis-host-boundary"
 KEY_ALIAS = "alias/dfir-evidence"
+CUSTODY_ALIAS = "alias/dfir-custody"
 KEY_SECRET = "dfir/controller-ssh-key"  # noqa: S105  a name
 KEY_PARAMETER = "/dfir/controller-ssh-key"
 ANALYST_PARAMETER = "/dfir/analysts/alice/public_key"
@@ -86,6 +87,8 @@ def policies(settings: LabConfig) -> None:
                         PolicyDocument=document("imaging-policy.json"))
     iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-toolbox",
                         PolicyDocument=document("toolbox-policy.json"))
+    iam.put_user_policy(UserName=CUSTODIAN[0], PolicyName="dfir-custody",
+                        PolicyDocument=document("custody-policy.json"))
     iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-retention",
                         PolicyDocument=document("retention-policy.json"))
 
@@ -102,13 +105,17 @@ def bucket(settings: LabConfig) -> None:
 
 
 def keys(settings: LabConfig) -> None:
-    """The KMS key for evidence in each region, and the subnets that analysis hosts go to."""
+    """KMS keys: for evidence in each region, and one that signs ledgers. The subnets that analysis hosts go to."""
     for region in REGIONS:
         kms = client(settings, "kms", region)
         aliases = [a["AliasName"] for page in kms.get_paginator("list_aliases").paginate() for a in page["Aliases"]]
         if KEY_ALIAS not in aliases:
             key = kms.create_key(Description="Evidence volumes and copied snapshots")["KeyMetadata"]["KeyId"]
             kms.create_alias(AliasName=KEY_ALIAS, TargetKeyId=key)
+        if region == ANALYSIS_REGION and CUSTODY_ALIAS not in aliases:
+            key = kms.create_key(Description="Heads of custody ledgers", KeyUsage="SIGN_VERIFY",
+                                 KeySpec="RSA_3072")["KeyMetadata"]["KeyId"]
+            kms.create_alias(AliasName=CUSTODY_ALIAS, TargetKeyId=key)
     ec2 = client(settings, "ec2")
     subnets = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
     if not any(t == {"Key": "Name", "Value": "dfir-analysis"} for s in subnets for t in s.get("Tags", [])):

@@ -22,6 +22,7 @@ from moto.ec2.utils import random_snapshot_id
 from moto.ssm.models import Parameter
 
 CONTROLLER = ("dfir-controller", "AKIADFIRLABCONTROLLER", "lab-controller-secret-not-a-secret-0000000")
+CUSTODIAN = ("dfir-custodian", "AKIADFIRLABCUSTODIAN", "lab-custodian-secret-not-a-secret-000000000")
 ADMIN = ("lab-admin", "AKIADFIRLABADMIN0000", "lab-admin-secret-not-a-secret-000000000000")
 REGIONS = ("eu-west-1", "us-east-1")
 DEBIAN_OWNER = "136693071363"
@@ -108,6 +109,7 @@ def prepare() -> None:
     """Fill a new account."""
     with moto_app.MODELS:
         user(*CONTROLLER)
+        user(*CUSTODIAN)
         user(*ADMIN, policy={"Version": "2012-10-17",
                              "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
         for region in REGIONS:

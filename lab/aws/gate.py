@@ -14,7 +14,7 @@ from lab import sigv4
 from lab.config import ACCOUNT
 from lab.contracts import Refused
 
-from . import calls, ec2_groups, moto_app, needs, policy, principals, refusals, s3_checksums
+from . import calls, ec2_groups, kms_keys, moto_app, needs, policy, principals, refusals, s3_checksums
 from .calls import Call
 from .conditions import CannotEvaluate
 from .needs_s3 import arn as s3_arn
@@ -126,6 +126,8 @@ class Gate:
                 if not result.allowed:
                     raise denied(call.service, caller, need, result.reason)
             refusals.check(call)
+            if call.service == "kms":
+                kms_keys.check(call, needs.key_arn(call.region, call.params.get("KeyId")))
             if call.service == "s3":
                 self._preconditions(call)
                 s3_checksums.check(call)

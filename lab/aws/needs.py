@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.config import ACCOUNT
 
-from . import moto_app, needs_ec2, needs_s3, principals
+from . import kms_keys, moto_app, needs_ec2, needs_s3, principals
 from .calls import Call
 from .policy import Need
 
@@ -85,7 +85,8 @@ def _kms(call: Call) -> list[Need]:
         resource = f"arn:aws:kms:{call.region}:{ACCOUNT}:key/*"
     if resource is None and key and call.operation == "DescribeKey":  # who may ask learns that there is none
         resource = f"arn:aws:kms:{call.region}:{ACCOUNT}:{key if key.startswith('alias/') else f'key/{key}'}"
-    return [Need(f"kms:{call.operation}", resource or "*", _tags(call.params))]
+    context = {**_tags(call.params), **kms_keys.aliases(call.region, resource)}
+    return [Need(f"kms:{call.operation}", resource or "*", context)]
 
 
 def _ssm(call: Call) -> list[Need]:

@@ -110,6 +110,8 @@ def needs(call: Call, base: dict[str, list[str]]) -> list[Need]:
     if call.operation in ("PutObject", "CopyObject", "CreateMultipartUpload"):
         if "x-amz-tagging" in call.headers:
             out.append(Need("s3:PutObjectTagging", arn(bucket, key), ctx))
+        if "x-amz-object-lock-retain-until-date" in call.headers:
+            out.append(Need("s3:PutObjectRetention", arn(bucket, key), ctx))
         if re.search(r"x-amz-(acl|grant-)", " ".join(call.headers)):
             out.append(Need("s3:PutObjectAcl", arn(bucket, key), ctx))
     if action == "PutObject" and "if-match" in call.headers:

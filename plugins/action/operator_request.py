@@ -66,6 +66,9 @@ class ActionModule(FrontDoor):
             operator = registry.entitled(entries, uid, caller, operator_fields.RIGHTS[wish])
             return {**answer, "operator": operator, "caller": asks}
         registry.who(entries, uid, caller)
+        if wish in operator_fields.CASES:
+            operator_fields.allow_case(entries, uid, caller, values["incident"])
+            return {**answer, "caller": asks}
         records = self._records(options, values, task_vars)
         seen, refusals = operator_fields.allowed(entries, uid, caller, records)
         if not seen:

@@ -17,6 +17,9 @@ from .request_fields import ANALYST, INCIDENT, Field, Problem, check
 
 _WHO = Field("analyst_uid", "text", "must be the uid of whoever asks, as in the registry.", ANALYST)
 _WHICH = Field("request_id", "text", "must be a request's id: 16 lower-case hexadecimal digits.", r"[0-9a-f]{16}")
+_INCIDENT = Field("incident", "text", "must be an incident's name.", INCIDENT)
+# These are about a case, which may have no request.
+CASES = ("verify_case", "close_case")
 
 
 def _switch(name: str) -> Field:
@@ -35,6 +38,13 @@ WISHES: dict[str, tuple[Field, ...]] = {
         _WHICH,
         _switch("take_over"),
     ),
+    "verify_case": (
+        _WHO,
+        _INCIDENT,
+        Field("noted_head", "text", "must be an entry's number, a colon and its SHA-256, as the custody form shows it.",
+              r"[1-9][0-9]{0,8}:[0-9a-f]{64}", longest=74, required=False),
+    ),
+    "close_case": (_WHO, _INCIDENT),
     "expire": (
         _WHO,
         _switch("delete_expired"),
@@ -79,6 +89,12 @@ def allowed(entries: Iterable[Mapping[str, Any]], uid: str, caller: registry.Cal
         else:
             seen.append(record)
     return seen, refusals
+
+
+def allow_case(entries: Iterable[Mapping[str, Any]], uid: str, caller: registry.Caller, incident: str) -> None:
+    """Refuse an incident that no grant of the analyst covers, in one sentence for "none" and for "not yours"."""
+    if not registry.covers(registry.who(list(entries), uid, caller), caller, incident):
+        raise registry.Refused("incident", f"There is no case of the incident {incident} that '{uid}' has a right to.")
 
 
 def _values(request: Mapping[str, Any], snapshot: Mapping[str, Any], uid: str) -> dict[str, Any]:

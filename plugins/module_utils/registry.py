@@ -118,6 +118,15 @@ def who(entries: Iterable[Mapping[str, Any]], uid: str, caller: Caller) -> Mappi
     return found[0]
 
 
+def covers(entry: Mapping[str, Any], caller: Caller, incident: str) -> bool:
+    """Whether a grant of an entry covers an incident in the caller's account."""
+    grants = entry.get("grants")
+    return any(isinstance(grant, Mapping)
+               and any(matches(pattern, incident) for pattern in _strings(grant.get("incidents")))
+               and any(matches(pattern, caller.account) for pattern in _strings(grant.get("accounts")))
+               for grant in (grants if isinstance(grants, Sequence) and not isinstance(grants, str) else []))
+
+
 def entitled(entries: Iterable[Mapping[str, Any]], uid: str, caller: Caller, right: str) -> dict[str, Any]:
     """Whom a mail goes to, of an entry that has a right of its own; `Refused` otherwise.
 

@@ -28,7 +28,7 @@ NUMBER = r"[0-9]{1,3}(?:\.[0-9]{1,3})?"
 MONEY = r"[0-9]{1,6}(?:\.[0-9]{1,2})?"
 
 # The bucket's own folders beside the incidents: an incident of such a name would write among records or tools.
-RESERVED_INCIDENTS = frozenset({"requests", "toolbox", "claims", "retention"})
+RESERVED_INCIDENTS = frozenset({"requests", "toolbox", "claims", "custody", "retention"})
 
 # No NVMe disks: the evidence could not be found by its volume id (`/dev/disk/by-id/nvme-...`).
 XEN_FAMILIES = frozenset(

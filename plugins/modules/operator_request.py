@@ -19,7 +19,8 @@ description:
   - Nothing is created and nothing is changed.
 notes:
   - "The fields are variables, not options: C(analyst_uid) (who asks) and C(request_id) or C(incident) for O(wish=show),
-    C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(remove_outlived) for O(wish=reap),
+    C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(analyst_uid), C(incident) and C(noted_head) for
+    O(wish=verify_case), C(analyst_uid) and C(incident) for O(wish=close_case), C(remove_outlived) for O(wish=reap),
     C(analyst_uid), C(delete_expired) and C(apply_lifecycle) for O(wish=expire), C(event_door) and C(event_reason) for
     O(wish=refuse)."
   - "Needed: C(s3:ListBucket) on the bucket and C(s3:GetObject) on C(requests/*)."
@@ -29,11 +30,13 @@ options:
       - What is asked for. V(show) finds the records of one request or of an incident, V(close) the record of one.
         V(reap) and V(refuse) choose none, and only read their fields.
       - V(expire) chooses none either. It takes an entry of the registry with C(retention) among its C(rights).
+      - V(verify_case) and V(close_case) are about the custody ledger of an incident, and choose no records. Whoever may
+        have something analyzed for the incident may have it checked and closed.
     type: str
-    choices: [show, close, expire, reap, refuse]
+    choices: [show, close, verify_case, close_case, expire, reap, refuse]
     required: true
   bucket:
-    description: The bucket that holds the records. Not needed for O(wish=reap) and O(wish=refuse).
+    description: The bucket that holds the records. Not needed where none are chosen.
     type: str
     default: ""
   bucket_region:
