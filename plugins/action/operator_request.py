@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lets in somebody who asks for requests that exist: to see them, to end one, to reap what they left.
+"""Lets in somebody who asks for requests that exist (to see them, to end one, to reap what they left), or for instances.
 
 An action for the same reason as `analysis_request`: it sees variables as they arrived. Documented in
 plugins/modules/operator_request.py.
@@ -10,6 +10,7 @@ plugins/modules/operator_request.py.
 from __future__ import annotations
 
 import os
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -17,6 +18,7 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.dfir.aws.plugins.action.analysis_request import OPTIONS as DOOR
 from ansible_collections.dfir.aws.plugins.action.analysis_request import ActionModule as FrontDoor
 from ansible_collections.dfir.aws.plugins.module_utils import operator_fields, registry, request_door
+from ansible_collections.dfir.aws.plugins.module_utils.acquisition import labels
 from ansible_collections.dfir.aws.plugins.plugin_utils.filters_at_hand import import_filters
 from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
 
@@ -58,6 +60,10 @@ class ActionModule(FrontDoor):
         caller = self._caller(user, options["bucket_region"], task_vars)
         source = {"analysts": options["analysts"], "file": options["registry_file"]}
         entries = registry.load(options["registry_source"], source)
+        if wish == operator_fields.ACQUIRE:
+            analyst = operator_fields.acquirer(entries, values, caller)
+            return {**answer, "request_spec": labels.build(values, analyst, caller, bucket=options["bucket"],
+                                                           now=datetime.now(timezone.utc))}
         uid = values["analyst_uid"]
         registry.who(entries, uid, caller)
         records = self._records(options, values, task_vars)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: operator_request
-short_description: Let somebody in who asks for requests that exist
+short_description: Let somebody in who asks for requests that exist, or for instances to be acquired
 version_added: 0.1.0
 author:
   - The dfir.aws authors (@dfir-aws)
@@ -19,15 +19,17 @@ description:
   - Nothing is created and nothing is changed.
 notes:
   - "The fields are variables, not options: C(analyst_uid) (who asks) and C(request_id) or C(incident) for O(wish=show),
-    C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(remove_outlived) for O(wish=reap)."
+    C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(remove_outlived) for O(wish=reap), and those
+    of docs/acquisition.md for O(wish=acquire)."
   - "Needed: C(s3:ListBucket) on the bucket and C(s3:GetObject) on C(requests/*)."
 options:
   wish:
     description:
       - What is asked for. V(show) finds the records of one request or of an incident, V(close) the record of one.
-        V(reap) chooses none, and only reads its field.
+        V(reap) chooses none, and only reads its field. V(acquire) makes a request of instances; a grant must give
+        the mode C(acquire).
     type: str
-    choices: [show, close, reap]
+    choices: [show, close, reap, acquire]
     required: true
   bucket:
     description: The bucket that holds the records. Not needed for O(wish=reap).
@@ -92,6 +94,10 @@ records:
   returned: success
   type: list
   elements: dict
+request_spec:
+  description: What was asked for, checked and authorized.
+  returned: for O(wish=acquire)
+  type: dict
 hidden:
   description: How many more there are of the incident that may not be seen.
   returned: when records are chosen
