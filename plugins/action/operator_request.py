@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lets in somebody who asks for requests that exist (to see them, to end one, to reap what they left), or for instances.
+"""Lets in somebody who asks for requests that exist, to see, end or reap them, or for instances to be acquired.
 
 An action for the same reason as `analysis_request`: it sees variables as they arrived. Documented in
 plugins/modules/operator_request.py.

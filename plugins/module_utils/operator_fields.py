@@ -43,8 +43,8 @@ WISHES: dict[str, tuple[Field, ...]] = {
         Field("aws_instance_id", "texts", "must be one instance id, 'i-' and 17 (or, for old ones, 8) lower-case "
               "hexadecimal digits, or up to {most} different ones, separated by commas or line breaks.",
               r"i-(?:[0-9a-f]{17}|[0-9a-f]{8})", required=False, most=50),
-        Field("aws_instance_tags", "texts", "must be one tag of the instances, 'name=value', or up to {most}, separated "
-              "by commas or line breaks; an instance must carry all of them.",
+        Field("aws_instance_tags", "texts", "must be one tag of the instances, 'name=value', or up to {most}, "
+              "separated by commas or line breaks; an instance must carry all of them.",
               r"[A-Za-z0-9 +._:/@-]{1,128}=[A-Za-z0-9 +._:/@=-]{1,128}", longest=257, required=False, most=5),
         Field("exclude_volumes", "texts", "must be ids of data volumes that are left out, 'vol-' and 17 (or 8) "
               "lower-case hexadecimal digits, at most {most}.", r"vol-(?:[0-9a-f]{17}|[0-9a-f]{8})", required=False,
@@ -53,8 +53,8 @@ WISHES: dict[str, tuple[Field, ...]] = {
               default=False),
         Field("label", "text", "must be words for the snapshots' names: letters, digits, blanks, '.', '_' and '-', at "
               "most 40.", r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}", longest=40, required=False),
-        Field("cloudtrail_days", "integer", "must be a whole number of days from {least} to {most}, for which CloudTrail "
-              "is looked up (0: not at all).", r"[0-9]{1,2}", required=False, default=7, least=0, most=90),
+        Field("cloudtrail_days", "integer", "must be a whole number of days from {least} to {most}, for which "
+              "CloudTrail is looked up (0: not at all).", r"[0-9]{1,2}", required=False, default=7, least=0, most=90),
         _COMMON["attempt"],
     ),
 }

@@ -122,7 +122,7 @@ def main() -> None:
             if name not in described:
                 raise UploadError("gone", f"instance {name} is not there any more")
             return keep.collect(clients, s3, described[name], options, pace)
-        except (ClientError, BotoCoreError, UploadError) as error:
+        except Exception as error:  # whatever it is, it must not end the others
             return {"instance_id": name, "changed": False, "prefix": "", "files": [], "not_had": [], "facts": [],
                     "finished": "", "problem": f"The metadata of {name} could not be kept, so that nothing else was "
                                                f"done: {error}."}

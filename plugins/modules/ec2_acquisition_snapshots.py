@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - The dfir.aws authors (@dfir-aws)
 description:
-  - Calls CreateSnapshots once for each instance, with names, description and tags in the call, and answers at once. Wait
-    for the snapshots with M(dfir.aws.aws_wait). Instances are neither stopped nor changed.
+  - Calls CreateSnapshots once for each instance, with names, description and tags in the call, and answers at
+    once. Wait for the snapshots with M(dfir.aws.aws_wait). Instances are neither stopped nor changed.
   - Snapshots of the same acquisition are found by their tag and taken up, whatever became of the run that made them.
   - Several instances are handled side by side; one that fails has a RV(instances[].problem).
 options:
@@ -69,11 +69,6 @@ from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModu
 
 from ..module_utils.acquisition import snapshots
 
-try:
-    from botocore.exceptions import BotoCoreError, ClientError
-except ImportError:  # AnsibleAWSModule says so in a sentence
-    BotoCoreError = ClientError = Exception
-
 
 def main() -> None:
     """Entry point."""
@@ -90,7 +85,7 @@ def main() -> None:
         options = {**request, "acquisition": entry["acquisition"], "analyst": request["analyst"]["uid"]}
         try:
             return snapshots.acquire(ec2, once, entry, options)
-        except (ClientError, BotoCoreError, snapshots.Failed) as error:
+        except Exception as error:  # whatever it is, it must not end the others
             return {"instance_id": entry["instance_id"], "changed": False, "snapshots": [],
                     "not_captured": entry["not_captured"],
                     "problem": f"The volumes of {entry['instance_id']} could not be snapshotted: {error}"}

@@ -111,7 +111,8 @@ def _told(store: Store, index: Mapping[str, Any], *, changed: bool) -> dict[str,
 def facts(seen: Mapping[str, Any]) -> list[dict[str, str]]:
     """What a reader wants to know first, from the sections."""
     answer = seen["instance"]["answers"].get("describe_instances") or {}
-    instance: dict[str, Any] = next((one for group in answer.get("Reservations") or [] for one in group["Instances"]), {})
+    groups = answer.get("Reservations") or []
+    instance: dict[str, Any] = next((one for group in groups for one in group["Instances"]), {})
     placement, profile = instance.get("Placement") or {}, instance.get("IamInstanceProfile") or {}
     output = (seen["console"]["answers"].get("latest") or seen["console"]["answers"].get("kept") or {}).get("Output")
     told = [
