@@ -14,8 +14,8 @@ from ansible_collections.dfir.aws.plugins.module_utils import prices
 from ansible_collections.dfir.aws.plugins.module_utils.ebs.version import __version__
 
 WIDTH = 110
-METADATA = ("instance, status, console output, screenshot, attributes, volumes, interfaces, security groups, network, flow "
-            "logs, image, key pair, profile and policies, tags, SSM inventory")
+METADATA = ("instance, status, console output, screenshot, attributes, volumes, interfaces, security groups, network, "
+            "flow logs, image, key pair, profile and policies, tags, SSM inventory")
 SNAPSHOTS = (("instance", "Instance", "text"), ("device", "Device", "text"), ("volume", "Volume", "text"),
              ("snapshot", "Snapshot", "text"), ("size", "GiB", "number"), ("started", "Moment", "time"),
              ("state", "State", "text"), ("name", "Name", "text"))
@@ -47,8 +47,8 @@ def acquisition_plan_lines(plan: Mapping[str, Any], request: Mapping[str, Any], 
     days = request["cloudtrail_days"]
     rows += [("First", f"metadata, before anything else: {METADATA}; "
                        f"{f'CloudTrail of {days} days' if days else 'no CloudTrail, as asked'}"),
-             ("Then", "one CreateSnapshots call an instance, crash-consistent over its volumes; no instance is stopped, "
-                      "restarted or changed"),
+             ("Then", "one CreateSnapshots call an instance, crash-consistent over its volumes; no instance is "
+                      "stopped, restarted or changed"),
              ("Cost", _cost(plan))]
     if check_mode:
         rows.append(("Check", "nothing was kept and nothing was snapshotted"))
@@ -110,8 +110,8 @@ def acquisition_result(plan: Mapping[str, Any], metadata: Sequence[Mapping[str, 
 
 def _came(item: Mapping[str, Any], kept: Mapping[str, Any] | None, made: Mapping[str, Any] | None,
           ends: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    snapshots = [{**snapshot, **({"state": ends[snapshot["snapshot_id"]].get("state") or snapshot["state"]}
-                                 if snapshot["snapshot_id"] in ends else {})} for snapshot in (made or {}).get("snapshots", [])]
+    snapshots = [{**snapshot, "state": ends.get(snapshot["snapshot_id"], {}).get("state") or snapshot["state"]}
+                 for snapshot in (made or {}).get("snapshots", [])]
     late = [str(ends[snapshot["snapshot_id"]].get("msg") or "a snapshot was not completed") for snapshot in snapshots
             if ends.get(snapshot["snapshot_id"], {}).get("failed")]
     problem = item["problem"] or (kept or {}).get("problem", "") or (made or {}).get("problem", "") or " ".join(late)

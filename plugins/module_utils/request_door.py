@@ -20,9 +20,9 @@ from .request_fields import NAMES, Problem
 # Roles read inputs and set facts that start with their names; so does the playbook, and the host's variables. A test
 # holds this list against the roles and playbooks that there are.
 ROLES = ("request", "plan", "snapshot", "analysis_host", "evidence", "toolbox", "analyst", "forensics", "notify",
-         "settle", "account_check", "image", "imaging_host", "triage", "report", "acquisition", "reaper", "analyze_request",
-         "check_account", "follow_requests", "image_snapshot", "image_snapshots", "summarize_images",
-         "renew_artifact_urls", "reap_resources", "close_request", "show_request",
+         "settle", "account_check", "image", "imaging_host", "triage", "report", "acquisition", "reaper",
+         "analyze_request", "check_account", "follow_requests", "image_snapshot", "image_snapshots",
+         "summarize_images", "renew_artifact_urls", "reap_resources", "close_request", "show_request",
          "acquire_instance")
 OWN = re.compile(rf"(?:{'|'.join(ROLES)})(?:_.*)?|__.*", re.DOTALL)
 PLATFORM = re.compile(r"(?:awx|tower)_.*", re.DOTALL)

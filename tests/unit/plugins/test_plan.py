@@ -41,7 +41,8 @@ def test_check_mode_ends_in_one_place() -> None:
     others = (*(root / "roles" / name for name in ("acquisition", "image", "imaging_host", "toolbox_image",
                                                       "triage")),
               *(root / "playbooks" / f"{name}.yml"
-                for name in ("acquire_instance", "image_snapshot", "summarize_images", "close_request", "triage_snapshot")))
+                for name in ("acquire_instance", "image_snapshot", "summarize_images", "close_request",
+                             "triage_snapshot")))
     asking = {path.relative_to(root).as_posix() for path in files
               if "ansible_check_mode" in path.read_text(encoding="utf-8")
               and not any(path.is_relative_to(place) for place in others)}
