@@ -77,10 +77,16 @@ except ImportError:  # AnsibleAWSModule says so in a sentence
 def main() -> None:
     """Entry point."""
     module = AwsModule(supports_check_mode=True, argument_spec={"request": {"type": "dict", "required": True}})
+    request = module.params["request"]
     try:
-        instances = plan.look(module.client("ec2"), module.params["request"])
+        instances = plan.look(module.client("ec2"), request)
     except (ClientError, BotoCoreError) as error:
         module.fail_json_aws(error, msg="Cannot look at the instances")
+    there = {volume["volume_id"] for item in instances for volume in item["volumes"]}
+    strange = sorted(set(request["exclude_volumes"]) - there)
+    if strange:
+        module.fail_json(msg=f"exclude_volumes names {', '.join(strange)}, which none of these instances has: correct "
+                             "it, so that nothing is captured that was to be left out.")
     module.exit_json(changed=False, instances=instances)
 
 

@@ -113,7 +113,7 @@ def _volume(volume: Mapping[str, Any], instance: Mapping[str, Any], params: Mapp
     if root and params["exclude_root"]:
         why = "left out as asked (exclude_root)"
     elif volume["VolumeId"] in params["exclude_volumes"]:
-        why = "left out as asked (exclude_volumes)" if not root else ""
+        why = "left out as asked (exclude_volumes)"
     elif state != "attached" or volume["VolumeId"] not in mapped:
         why = f"its attachment is {state or 'not told'}, so that the instance's snapshots leave it out"
     codes = [str(code["ProductCodeId"]) for code in volume.get("ProductCodes") or []]

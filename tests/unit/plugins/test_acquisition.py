@@ -26,6 +26,7 @@ NOBODY = "i-0123456789abcdef0"
 KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0Zb8cLDeuEZkWBBBlHq0hNjtG7zS4kf6kV0WJQ1F7u"
 SECRET = "password=hunter2"
 Run = Callable[..., dict[str, Any]]
+pytestmark = pytest.mark.slow  # a whole account
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +66,14 @@ def run(kit: Kit, capsys: pytest.CaptureFixture[str]) -> Run:
     number = len(names)
     keys = kit.user(f"acquirer-{number}", *json.loads(document("acquisition-policy.json"))["Statement"])
 
-    def call(name: str, **arguments: Any) -> dict[str, Any]:
+    def call(name: str, fails: bool = False, **arguments: Any) -> dict[str, Any]:
         module = importlib.import_module(f"ansible_collections.dfir.aws.plugins.modules.ec2_acquisition_{name}")
         capsys.readouterr()
         given = {"endpoint_url": kit.endpoint, "access_key": keys[0], "secret_key": keys[1], "region": REGION}
         with patch_module_args({**given, **arguments}), pytest.raises(SystemExit):
             module.main()
         told: dict[str, Any] = json.loads(capsys.readouterr().out)
-        assert not told.get("failed"), told
+        assert bool(told.get("failed")) is fails, told
         return told
 
     return call
@@ -101,6 +102,8 @@ def test_the_plan_names_what_is_captured_what_is_not_and_who_does_not_exist(
     assert [item["captured"] for item in ours["volumes"]] == [True, False, False]
     assert [item["why"] for item in ours["not_captured"]] == [
         "left out as asked (exclude_volumes)", "left out as asked (exclude_root)"]
+    wrong = run("info", fails=True, request={**request, "exclude_volumes": ["vol-0123456789abcdef0"]})
+    assert "none of these instances has" in wrong["msg"]
     by_tags = run("info", request=asked(instance_tags={"app": "web", "Name": "shop"}))["instances"]
     assert [item["instance_id"] for item in by_tags] == [instance["InstanceId"]]
     assert run("info", request=asked(instance_tags={"app": "other"}))["instances"] == []
