@@ -15,7 +15,7 @@ description:
   - Asks AWS about instances and everything they refer to, and keeps the answers as JSON in the artifact bucket, below
     C(<incident>/<instance>/metadata/), each once, with an index of all hashes. Nothing is changed at the instances.
   - What cannot be had is recorded with its error and ends nothing. What an earlier run has kept is left as it is.
-  - Several instances are asked about side by side; one that fails has a RV(instances[].problem).
+  - Several instances are asked about side by side; one that fails has a C(problem).
 options:
   request:
     description: The acquisition, as M(dfir.aws.operator_request) let it in.

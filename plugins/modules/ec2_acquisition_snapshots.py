@@ -15,7 +15,7 @@ description:
   - Calls CreateSnapshots once for each instance, with names, description and tags in the call, and answers at
     once. Wait for the snapshots with M(dfir.aws.aws_wait). Instances are neither stopped nor changed.
   - Snapshots of the same acquisition are found by their tag and taken up, whatever became of the run that made them.
-  - Several instances are handled side by side; one that fails has a RV(instances[].problem).
+  - Several instances are handled side by side; one that fails has a C(problem).
 options:
   request:
     description: The acquisition, as M(dfir.aws.operator_request) let it in.

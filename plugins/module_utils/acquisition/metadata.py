@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 try:
-    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+    from botocore.exceptions import BotoCoreError, ClientError
 except ImportError:  # AnsibleAWSModule says so in a sentence
-    BotoCoreError = ClientError = ParamValidationError = Exception  # type: ignore[assignment,misc]
+    BotoCoreError = ClientError = Exception  # type: ignore[assignment,misc]
 
 Client = Callable[[str], Any]
 # None of these is secret by name; the user data may hold secrets, and lies in the bucket alone.

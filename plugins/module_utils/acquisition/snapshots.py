@@ -25,6 +25,7 @@ except ImportError:  # AnsibleAWSModule says so in a sentence
     BotoCoreError = ClientError = Exception  # type: ignore[assignment,misc]
 
 # CreateSnapshots is refused when asked too often; nothing was made then, and asking again is safe.
+BUSY = (*THROTTLED, "SnapshotCreationPerVolumeRateExceeded")
 ATTEMPTS = 6
 # How often a set is looked for whose answer was lost, with a pause of that many seconds.
 LOOKS, PAUSE = 5, 3.0
@@ -75,17 +76,15 @@ def create(ec2: Any, once: Any, arguments: Mapping[str, Any], acquisition: str) 
         try:
             once.create_snapshots(**arguments)
             return
-        except ClientError as error:
-            if code_of(error) not in (*THROTTLED, "SnapshotCreationPerVolumeRateExceeded") or attempt == ATTEMPTS:
-                raise
-            time.sleep(2.0 ** attempt)
-        except BotoCoreError as error:
-            if type(error).__name__ not in UNREACHABLE:
-                raise
-            if not _there(ec2, acquisition):
+        except (ClientError, BotoCoreError) as error:
+            if type(error).__name__ in UNREACHABLE:
+                if _there(ec2, acquisition):
+                    return
                 raise Failed(f"AWS was not heard of after CreateSnapshots was called ({error}), and no snapshot is "
                              "there. Run it again: what may have been taken is found then.") from error
-            return
+            if code_of(error) not in BUSY or attempt == ATTEMPTS:
+                raise
+            time.sleep(2.0 ** attempt)
 
 
 def _there(ec2: Any, acquisition: str) -> bool:

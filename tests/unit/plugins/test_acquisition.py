@@ -157,6 +157,17 @@ def test_metadata_that_was_begun_is_taken_up_and_never_written_over(
     assert now["status.json"] == hashlib.sha256(half).hexdigest() and keep.INDEX in now
 
 
+def test_metadata_that_cannot_be_kept_is_the_problem_of_each_instance_and_no_crash(
+        instance: dict[str, Any], run: Run) -> None:
+    request = asked(instance["InstanceId"], incident="INC-6")
+    ready = run("info", request=request)["instances"]
+    gone = {**ready[0], "instance_id": NOBODY}
+    told = run("metadata", request=request, instances=[*ready, gone], bucket="dfir-other", bucket_region=REGION)
+    assert not told["changed"] and len(told["instances"]) == 2
+    assert "could not be kept, so that nothing else was done" in told["instances"][0]["problem"]
+    assert "is not there any more" in told["instances"][1]["problem"]
+
+
 def test_all_volumes_in_one_call_with_names_by_device_and_a_second_run_takes_no_more(
         kit: Kit, instance: dict[str, Any], run: Run) -> None:
     request, ec2 = asked(instance["InstanceId"], incident="INC-2"), kit.client("ec2")
@@ -214,3 +225,7 @@ def test_every_action_of_the_policy_is_used(kit: Kit, instance: dict[str, Any], 
     allowed = {action for statement in json.loads(document("acquisition-policy.json"))["Statement"]
                for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])}
     assert {action for action in allowed if not action.startswith("s3:")} == used
+    # A screen that sleeps is left asleep: waking it presses a key.
+    woken = [json.loads(told["CloudTrailEvent"])["requestParameters"].get("WakeUp")
+             for _region, told in kit.world.trail._events if told["EventName"] == "GetConsoleScreenshot"]
+    assert woken and not any(woken)
