@@ -85,6 +85,8 @@ def policies(settings: LabConfig) -> None:
                         PolicyDocument=document("controller-policy.json"))
     iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-imaging",
                         PolicyDocument=document("imaging-policy.json"))
+    iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-acquisition",
+                        PolicyDocument=document("acquisition-policy.json"))
     iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-toolbox",
                         PolicyDocument=document("toolbox-policy.json"))
     iam.put_user_policy(UserName=CUSTODIAN[0], PolicyName="dfir-custody",

@@ -14,6 +14,7 @@ from . import (
     ec2_instances,
     ec2_locks,
     ec2_responses,
+    ec2_snapshot_sets,
     ec2_snapshots,
     ec2_volumes,
     moto_app,
@@ -46,8 +47,8 @@ _application: Any = None
 def start(world: World) -> Aws:
     """An empty account. There is one AWS per process: moto's models are global."""
     global _application
-    for module in (ec2_snapshots, ec2_locks, ec2_volumes, ec2_instances, ec2_groups, ec2_responses, quotas,
-                   s3_checksums):
+    for module in (ec2_snapshots, ec2_snapshot_sets, ec2_locks, ec2_volumes, ec2_instances, ec2_groups, ec2_responses,
+                   quotas, s3_checksums):
         module.install()
     set_current(world)
     moto_app.reset()

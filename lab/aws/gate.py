@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
@@ -20,6 +21,7 @@ from .conditions import CannotEvaluate
 from .needs_s3 import arn as s3_arn
 from .policy import Need
 from .principals import Principal
+from .world import current
 
 LOG = logging.getLogger("lab.aws")
 ALWAYS = {"sts:GetCallerIdentity"}
@@ -118,7 +120,7 @@ class Gate:
         lock = moto_app.OBJECTS if call.service == "s3" else moto_app.MODELS
         caller = identify(call)  # first: nobody learns from other errors what is there
         calls.understand(call, environ)
-        with lock:
+        with current().trail.recorded(call, caller) as answer, lock:
             known = principals.policies(caller)
             base = surroundings(call, caller)
             for need in needs.needs(call, base):
@@ -131,8 +133,12 @@ class Gate:
             if call.service == "s3":
                 self._preconditions(call)
                 s3_checksums.check(call)
+            if call.service == "cloudtrail":
+                start_response("200 OK", [("Content-Type", "application/x-amz-json-1.1")])
+                return [json.dumps(current().trail.look_up(call)).encode()]
             moto_app.CALL.kms_refusal = self._kms(call, caller, known, base)
-            return self._serve(call, caller, known, base, environ, start_response)
+            answer += self._serve(call, caller, known, base, environ, start_response)
+            return answer
 
     def _serve(self, call: Call, caller: Principal, known: policy.PolicySet, base: dict[str, list[str]],
                environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

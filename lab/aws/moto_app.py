@@ -32,7 +32,7 @@ from lab.config import ACCOUNT
 FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL  # type: ignore[method-assign]
 
 PARTITION = "aws"
-SERVICES = ("ec2", "s3", "iam", "sts", "kms", "ssm", "secretsmanager", "sns", "servicequotas")
+SERVICES = ("ec2", "s3", "iam", "sts", "kms", "ssm", "secretsmanager", "sns", "servicequotas", "cloudtrail")
 # Where a service signs by another name than botocore's.
 MODEL_NAMES = {"servicequotas": "service-quotas"}
 

@@ -26,7 +26,6 @@ EC2 = {
     "ImportSnapshot": "upload by EBS direct instead",
     "ModifyVolume": "volumes do not grow", "RequestSpotFleet": "only RunInstances starts hosts",
     "RequestSpotInstances": "only RunInstances starts hosts", "RunScheduledInstances": "only RunInstances starts hosts",
-    "CreateSnapshots": "take one snapshot a volume instead",
     "CreateVpcPeeringConnection": "hosts share one network", "CreateNetworkAcl": "only security groups are enforced",
     "CreateNetworkAclEntry": "only security groups are enforced", "AllocateAddress": "hosts have no public address",
     "AssociateAddress": "hosts have no public address", "SendDiagnosticInterrupt": "hosts have no kernel of their own",
@@ -50,6 +49,8 @@ def check(call: Call) -> None:
     """Refuse loudly what would be a lie."""
     if call.service == "ssm" and call.operation not in SSM:
         raise _lie(call, "its Systems Manager has parameters only, no agent runs on the hosts")
+    if call.service == "cloudtrail" and call.operation != "LookupEvents":
+        raise _lie(call, "it has the event history only, no trail delivers anywhere")
     for service, table in (("ec2", EC2), ("iam", IAM), ("sts", STS), ("sns", SNS)):
         if call.service == service and call.operation in table:
             raise _lie(call, table[call.operation])

@@ -14,6 +14,7 @@ from lab.config import Delays
 from lab.contracts import BlockStore, Faults, HostBackend
 
 from . import moto_app
+from .trail import Trail
 
 LOG = logging.getLogger("lab.aws")
 
@@ -27,6 +28,7 @@ class World:
     hosts: HostBackend | None = None
     delays: Delays = field(default_factory=Delays)
     credential_seconds: int = 6 * 3600
+    trail: Trail = field(default_factory=Trail)
     _timers: set[threading.Timer] = field(default_factory=set)
     closed: bool = False
 

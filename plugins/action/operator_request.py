@@ -1,8 +1,8 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lets in somebody who asks for requests that exist: to see them, to end one, to reap what they left, to
-let go what is kept for long enough.
+"""Lets in somebody who asks for requests that exist, to see, end or reap them; for instances to be acquired; or for a
+case to be checked, and copies to go that are kept for long enough.
 
 An action for the same reason as `analysis_request`: it sees variables as they arrived. Documented in
 plugins/modules/operator_request.py.
@@ -11,6 +11,7 @@ plugins/modules/operator_request.py.
 from __future__ import annotations
 
 import os
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -18,6 +19,7 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.dfir.aws.plugins.action.analysis_request import OPTIONS as DOOR
 from ansible_collections.dfir.aws.plugins.action.analysis_request import ActionModule as FrontDoor
 from ansible_collections.dfir.aws.plugins.module_utils import operator_fields, registry, request_door
+from ansible_collections.dfir.aws.plugins.module_utils.acquisition import labels
 from ansible_collections.dfir.aws.plugins.plugin_utils.filters_at_hand import import_filters
 from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
 
@@ -60,6 +62,10 @@ class ActionModule(FrontDoor):
         caller = self._caller(user, options["bucket_region"], task_vars)
         source = {"analysts": options["analysts"], "file": options["registry_file"]}
         entries = registry.load(options["registry_source"], source)
+        if wish == operator_fields.ACQUIRE:
+            analyst = operator_fields.acquirer(entries, values, caller)
+            return {**answer, "request_spec": labels.build(values, analyst, caller, bucket=options["bucket"],
+                                                           now=datetime.now(timezone.utc))}
         uid = values["analyst_uid"]
         asks = {"kind": caller.kind, "name": caller.name, "arn": caller.arn}
         if wish in operator_fields.RIGHTS:

@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may be asked of requests that exist: which fields each wish has, and who may have it.
+"""What may be asked for beside a request: which fields each wish has, and who may have it.
 
 The rights are those of a request: whoever may have a snapshot analyzed for an incident may see its record and end it.
 An operator is an entry of the registry with grants of its own. Retention is of all incidents, and a right of its own.
+Instances are acquired by whom a grant gives the mode `acquire`, for its incidents, accounts and regions.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import registry
-from .request_fields import ANALYST, INCIDENT, Field, Problem, check
+from .request_fields import ANALYST, FIELDS, INCIDENT, REGION, Field, Problem, check
+
+ACQUIRE = "acquire"
+_COMMON = {field.name: field for field in FIELDS}
 
 _WHO = Field("analyst_uid", "text", "must be the uid of whoever asks, as in the registry.", ANALYST)
 _WHICH = Field("request_id", "text", "must be a request's id: 16 lower-case hexadecimal digits.", r"[0-9a-f]{16}")
@@ -55,6 +59,27 @@ WISHES: dict[str, tuple[Field, ...]] = {
         Field("event_door", "text", "must be 'requests' or 'findings'.", allowed=("requests", "findings")),
         Field("event_reason", "text", "must be the reason that the event filter gave.", r"[a-z][a-z0-9_]{0,39}"),
     ),
+    ACQUIRE: (
+        _COMMON["analyst_uid"],
+        _COMMON["incident"],
+        Field("aws_instance_region", "text", "must be the AWS region of the instances, such as 'eu-west-1'.", REGION,
+              longest=24),
+        Field("aws_instance_id", "texts", "must be one instance id, 'i-' and 17 (or, for old ones, 8) lower-case "
+              "hexadecimal digits, or up to {most} different ones, separated by commas or line breaks.",
+              r"i-(?:[0-9a-f]{17}|[0-9a-f]{8})", required=False, most=50),
+        Field("aws_instance_tags", "texts", "must be one tag of the instances, 'name=value', or up to {most}, "
+              "separated by commas or line breaks; an instance must carry all of them.",
+              r"[A-Za-z0-9 +._:/@-]{1,128}=[A-Za-z0-9 +._:/@=-]{1,128}", longest=257, required=False, most=5),
+        Field("exclude_volumes", "texts", "must be ids of data volumes that are left out, 'vol-' and 17 (or 8) "
+              "lower-case hexadecimal digits, at most {most}.", r"vol-(?:[0-9a-f]{17}|[0-9a-f]{8})", required=False,
+              most=40),
+        _switch("exclude_root"),
+        Field("label", "text", "must be words for the snapshots' names: letters, digits, blanks, '.', '_' and '-', at "
+              "most 40.", r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}", longest=40, required=False),
+        Field("cloudtrail_days", "integer", "must be a whole number of days from {least} to {most}, for which "
+              "CloudTrail is looked up (0: not at all).", r"[0-9]{1,2}", required=False, default=7, least=0, most=90),
+        _COMMON["attempt"],
+    ),
 }
 # The right, among `rights` of a registry's entry, that a wish takes which is about no request in particular.
 RIGHTS = {"expire": "retention"}
@@ -70,7 +95,35 @@ def checked(wish: str, raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Pro
     values, problems = check(raw, fields=WISHES[wish])
     if wish == "show" and not problems and (values["request_id"] is None) == (values["incident"] is None):
         problems = [Problem("request_id", "request_id or incident says what to show: give one of them.")]
+    if wish == ACQUIRE and not problems:
+        problems = _instances(values)
     return values, problems
+
+
+def _instances(values: Mapping[str, Any]) -> list[Problem]:
+    if (values["aws_instance_id"] is None) == (values["aws_instance_tags"] is None):
+        return [Problem("aws_instance_id", "aws_instance_id or aws_instance_tags says what to acquire: give one of "
+                                           "them.")]
+    keys = [pair.partition("=")[0] for pair in values["aws_instance_tags"] or []]
+    if len(set(keys)) < len(keys):
+        return [Problem("aws_instance_tags", "aws_instance_tags names one tag twice: an instance has one value of it.")]
+    return []
+
+
+def acquirer(entries: Iterable[Mapping[str, Any]], values: Mapping[str, Any], caller: registry.Caller,
+             ) -> dict[str, Any]:
+    """The entry of whoever may acquire these instances; `Refused` otherwise."""
+    region = values["aws_instance_region"]
+    try:
+        return registry.decide(entries, {**values, "forensics_mode": ACQUIRE, "aws_analysis_region": region,
+                                         "aws_snapshot_region": region}, caller)
+    except registry.Refused as refusal:
+        ours = {"aws_analysis_region": "aws_instance_region", "aws_snapshot_region": "aws_instance_region"}
+        sentence = refusal.sentence
+        for theirs, name in ours.items():
+            sentence = sentence.replace(f"{theirs}:", f"{name}:")
+        parts = dict.fromkeys(sentence.removesuffix(".").split("; "))  # one region stood in for two
+        raise registry.Refused(ours.get(refusal.field, refusal.field), "; ".join(parts) + ".") from None
 
 
 def allowed(entries: Iterable[Mapping[str, Any]], uid: str, caller: registry.Caller,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: operator_request
-short_description: Let somebody in who asks for requests that exist
+short_description: Let somebody in who asks for requests that exist, or for instances to be acquired
 version_added: 0.1.0
 author:
   - The dfir.aws authors (@dfir-aws)
@@ -22,7 +22,7 @@ notes:
     C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(analyst_uid), C(incident) and C(noted_head) for
     O(wish=verify_case), C(analyst_uid) and C(incident) for O(wish=close_case), C(remove_outlived) for O(wish=reap),
     C(analyst_uid), C(delete_expired) and C(apply_lifecycle) for O(wish=expire), C(event_door) and C(event_reason) for
-    O(wish=refuse)."
+    O(wish=refuse), and those of docs/acquisition.md for O(wish=acquire)."
   - "Needed: C(s3:ListBucket) on the bucket and C(s3:GetObject) on C(requests/*)."
 options:
   wish:
@@ -32,8 +32,9 @@ options:
       - V(expire) chooses none either. It takes an entry of the registry with C(retention) among its C(rights).
       - V(verify_case) and V(close_case) are about the custody ledger of an incident, and choose no records. Whoever may
         have something analyzed for the incident may have it checked and closed.
+      - V(acquire) makes a request of instances; a grant must give the mode C(acquire).
     type: str
-    choices: [show, close, verify_case, close_case, expire, reap, refuse]
+    choices: [show, close, verify_case, close_case, expire, reap, refuse, acquire]
     required: true
   bucket:
     description: The bucket that holds the records. Not needed where none are chosen.
@@ -98,6 +99,10 @@ records:
   returned: success
   type: list
   elements: dict
+request_spec:
+  description: What was asked for, checked and authorized.
+  returned: for O(wish=acquire)
+  type: dict
 hidden:
   description: How many more there are of the incident that may not be seen.
   returned: when records are chosen

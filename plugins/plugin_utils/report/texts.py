@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 SEVERITIES = ("critical", "high", "medium", "low", "info")
 OTHER = "other"  # a severity that nobody knows is shown as what it is, after those that are known
 KINDS = {"triage": "Disk triage", "analysis": "Disk analysis", "image": "Disk image", "compare": "Comparison",
-         "case": "Case"}
+         "case": "Case", "acquisition": "Acquisition"}
 LONGEST = 2048  # characters of one text in the HTML; the JSON beside it holds the whole
 ANEW = "make the data anew with the version of dfir.aws that makes the report."
 NAME = 60  # characters of what is a short name, such as a partition's: more would push the page apart
