@@ -22,7 +22,7 @@ from .request_fields import NAMES, Problem
 ROLES = ("request", "plan", "snapshot", "analysis_host", "evidence", "toolbox", "analyst", "forensics", "notify",
          "settle", "account_check", "image", "imaging_host", "triage", "report", "reaper", "analyze_request",
          "check_account", "follow_requests", "image_snapshot", "image_snapshots", "summarize_images",
-         "renew_artifact_urls", "reap_resources", "close_request", "show_request")
+         "renew_artifact_urls", "reap_resources", "close_request", "show_request", "aap_import", "import_aap")
 OWN = re.compile(rf"(?:{'|'.join(ROLES)})(?:_.*)?|__.*", re.DOTALL)
 PLATFORM = re.compile(r"(?:awx|tower)_.*", re.DOTALL)
 # A job that was launched so has a person, and the platform's awx_user_name wins over a supplied one. Any other job has
