@@ -20,7 +20,7 @@ def aap_steps(data: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def aap_reads(step: Mapping[str, str], data: Mapping[str, Any]) -> list[dict[str, str]]:
     """What a step looks up by name."""
-    return platform_import.reads(_plain(step), _plain(data))
+    return _said(lambda: platform_import.reads(_plain(step), _plain(data)))
 
 
 def aap_looks(step: Mapping[str, str], data: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]
@@ -41,7 +41,7 @@ def aap_refusals(results: Iterable[Mapping[str, Any]], sending: Sequence[Mapping
     for number, result in enumerate(results):
         if result.get("skipped") or 200 <= int(result.get("status", -1)) < 300:
             continue
-        title = sending[number]["title"] if sending else f"read {result.get('item', {}).get('get', '')}"
+        title = sending[number]["title"] if sending else f"read {result.get('item', {}).get('ask', '')}"
         answer = result.get("json") or str(result.get("msg") or "no answer")
         said = json.dumps(answer, sort_keys=True) if isinstance(answer, (dict, list)) else str(answer)
         lines.append(f"{title}: HTTP {result.get('status', 'none')}: {' '.join(said.split())[:600]}")

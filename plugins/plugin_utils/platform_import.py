@@ -45,8 +45,9 @@ def steps(data: Data) -> list[dict[str, str]]:
 
 
 def reads(step: Mapping[str, str], data: Data) -> list[dict[str, str]]:
-    """What to look up by name: `{path, name, get}`, each once; `get` is the address below the API."""
-    kind, found = BY_NAME[step["kind"]], {}
+    """What to look up by name: `{path, ask}`, one request for all names of a kind; `ask` is the address below the API."""
+    kind = BY_NAME[step["kind"]]
+    found: dict[tuple[str, str], dict[str, None]] = {}
     for item in _wanted(data, kind.name):
         asked = [(kind.path, item["name"], _within(kind, item))]
         if step["what"] == "objects":
@@ -57,12 +58,12 @@ def reads(step: Mapping[str, str], data: Data) -> list[dict[str, str]]:
             asked += [("unified_job_templates", node["unified_job_template"], "") for node in _nodes(item)
                       if node.get("unified_job_template")]
         for path, name, scope in asked:
-            found[path, name, scope] = {"path": path, "name": name, "get": _query(path, name, scope)}
-    return list(found.values())
+            found.setdefault((path, scope), {})[str(name)] = None
+    return [{"path": path, "ask": _query(path, names, scope)} for (path, scope), names in found.items()]
 
 
 def looks(step: Mapping[str, str], data: Data, answers: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """What to read of the objects that exist: `{name, field, get}`."""
+    """What to read of the objects that exist: `{name, field, ask}`."""
     kind, known = BY_NAME[step["kind"]], _Known(answers, data)
     below = {"survey": ("survey_spec",), "nodes": ("workflow_nodes",), "approvals": ("workflow_nodes",),
              "edges": ("workflow_nodes",)}
@@ -71,7 +72,7 @@ def looks(step: Mapping[str, str], data: Data, answers: Iterable[Mapping[str, An
         there = known.get(kind.path, item["name"])
         fields = [field for field in LINKS if item.get(field)] if step["what"] == "links" \
             else below.get(step["what"], ())
-        wanted += [{"name": item["name"], "field": field, "get": f"{kind.path}/{there['id']}/{field}/?page_size=200"}
+        wanted += [{"name": item["name"], "field": field, "ask": f"{kind.path}/{there['id']}/{field}/?page_size=200"}
                    for field in fields if there]
     return wanted
 
@@ -92,8 +93,8 @@ class _Known:
     def __init__(self, answers: Iterable[Mapping[str, Any]], data: Data) -> None:
         self.found: dict[tuple[str, str], list[Item]] = {}
         for answer in answers:
-            asked = answer["item"]
-            self.found.setdefault((asked["path"], asked["name"]), []).extend(answer["json"]["results"])
+            for item in answer["json"]["results"]:
+                self.found.setdefault((answer["item"]["path"], item["name"]), []).append(item)
         self.ours = {(kind.path, item["name"]) for kind in KINDS for item in _wanted(data, kind.name)}
         self.ours |= {("unified_job_templates", name) for path, name in self.ours
                       if path in ("job_templates", "workflow_job_templates")}
@@ -140,12 +141,13 @@ def _scope(path: str, item: Item) -> str:
         and item.get("organization") else ""
 
 
-def _query(path: str, name: str, scope: str) -> str:
-    terms = [("name", name)]
-    if scope:
-        field, _equals, value = scope.partition("=")
-        terms.append((field, value))
-    return f"{path}/?{urlencode(terms)}"
+def _query(path: str, names: Iterable[str], scope: str) -> str:
+    names = list(names)
+    if any("," in name for name in names) or len(names) > 200:
+        raise ImportProblem(f"The data names {len(names)} of {path}: at most 200 can be looked up, and none whose name has "
+                            "a comma. Rename or split.")
+    field, _equals, value = scope.partition("=")
+    return f"{path}/?{urlencode({'name__in': ','.join(names), 'page_size': 200, **({field: value} if scope else {})})}"
 
 
 def _object(kind: Kind, item: Item, known: _Known, _hanging: Mapping[Any, Any]) -> list[dict[str, Any]]:
