@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which requests bring an automation controller to what `aap/` says: what to read, and what to write after that.
 
-Nothing here talks to anybody. A step is read twice at most: objects and what they refer to by name, then what hangs on the
-objects. From both answers come the writes; no writes means that nothing differs.
+Nothing here talks to anybody. A step is read twice at most: objects and what they refer to by name, then what hangs on
+the objects. From both answers come the writes; no writes means that nothing differs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def steps(data: Data) -> list[dict[str, str]]:
 
 
 def reads(step: Mapping[str, str], data: Data) -> list[dict[str, str]]:
-    """What to look up by name: `{path, ask}`, one request for all names of a kind; `ask` is the address below the API."""
+    """What to look up by name: `{path, ask}`, one request for all names of a kind; `ask` is below the API's address."""
     kind = BY_NAME[step["kind"]]
     found: dict[tuple[str, str], dict[str, None]] = {}
     for item in _wanted(data, kind.name):
@@ -53,7 +53,8 @@ def reads(step: Mapping[str, str], data: Data) -> list[dict[str, str]]:
         if step["what"] == "objects":
             asked += [(path, name, _scope(path, item)) for _field, path, name in _references(item)]
         elif step["what"] == "links":
-            asked += [(path, name, _scope(path, item)) for field, path in LINKS.items() for name in item.get(field) or []]
+            asked += [(path, name, _scope(path, item)) for field, path in LINKS.items()
+                      for name in item.get(field) or []]
         elif step["what"] == "nodes":
             asked += [("unified_job_templates", node["unified_job_template"], "") for node in _nodes(item)
                       if node.get("unified_job_template")]
@@ -79,7 +80,7 @@ def looks(step: Mapping[str, str], data: Data, answers: Iterable[Mapping[str, An
 
 def writes(step: Mapping[str, str], data: Data, answers: Iterable[Mapping[str, Any]],
            looked: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What to send: `{title, method, to, body}`. In check mode `to` may name what does not exist yet: it is not sent."""
+    """What to send: `{title, method, to, body}`. In check mode `to` may name what does not exist yet."""
     kind, known = BY_NAME[step["kind"]], _Known(answers, data)
     hanging = {(answer["item"]["name"], answer["item"]["field"]): answer["json"] for answer in looked}
     make = {"objects": _object, "survey": _survey, "links": _links, "nodes": _node_writes, "approvals": _approvals,
@@ -103,7 +104,8 @@ class _Known:
         """The object of that name; None where there is none."""
         found = {item["id"]: item for item in self.found.get((path, name), [])}
         if len(found) > 1:
-            raise ImportProblem(f"The controller has {len(found)} objects named '{name}' in {path}: rename all but one.")
+            raise ImportProblem(f"The controller has {len(found)} objects named '{name}' in {path}: rename all "
+                                "but one.")
         return next(iter(found.values()), None)
 
     def id_of(self, path: str, name: str) -> Any:
@@ -114,8 +116,8 @@ class _Known:
         if (path, name) in self.ours:
             return f"(the new {name})"
         what = BY_PATH[path].title if path in BY_PATH else path.rstrip("s").replace("_", " ")
-        raise ImportProblem(f"The controller has no {what} named '{name}', and the data does not make one: create it, or "
-                            "correct the name.")
+        raise ImportProblem(f"The controller has no {what} named '{name}', and the data does not make one: create "
+                            "it, or correct the name.")
 
 
 def _wanted(data: Data, kind: str) -> list[Item]:
@@ -144,8 +146,8 @@ def _scope(path: str, item: Item) -> str:
 def _query(path: str, names: Iterable[str], scope: str) -> str:
     names = list(names)
     if any("," in name for name in names) or len(names) > 200:
-        raise ImportProblem(f"The data names {len(names)} of {path}: at most 200 can be looked up, and none whose name has "
-                            "a comma. Rename or split.")
+        raise ImportProblem(f"The data names {len(names)} of {path}: at most 200 can be looked up, and none whose "
+                            "name has a comma. Rename or split.")
     field, _equals, value = scope.partition("=")
     return f"{path}/?{urlencode({'name__in': ','.join(names), 'page_size': 200, **({field: value} if scope else {})})}"
 
@@ -158,8 +160,8 @@ def _object(kind: Kind, item: Item, known: _Known, _hanging: Mapping[Any, Any]) 
         if refers(field):
             body[field] = known.id_of(refers(field), value) if value else None
         else:
-            body[field] = json.dumps(value, sort_keys=True) if field in TEXTS_OF_VARIABLES and not isinstance(value, str) \
-                else value
+            as_text = field in TEXTS_OF_VARIABLES and not isinstance(value, str)
+            body[field] = json.dumps(value, sort_keys=True) if as_text else value
     there = known.get(kind.path, item["name"])
     if there is None:
         given = {field: value for field, value in body.items() if value is not None}
@@ -219,7 +221,8 @@ def _links(kind: Kind, item: Item, known: _Known, hanging: Mapping[Any, Any]) ->
         to = f"{kind.path}/{known.id_of(kind.path, item['name'])}/{field}/"
         shown = field.replace("_", " ")
         # Two credentials of a type cannot be linked at once: what goes, goes first.
-        found += [_write(f"unlink {name} from {shown} of {item['name']}", "POST", to, {"id": number, "disassociate": True})
+        found += [_write(f"unlink {name} from {shown} of {item['name']}", "POST", to,
+                         {"id": number, "disassociate": True})
                   for number, name in there.items() if number not in wanted]
         found += [_write(f"link {name} to {shown} of {item['name']}", "POST", to, {"id": number})
                   for number, name in wanted.items() if number not in there]
@@ -245,7 +248,8 @@ def _node_writes(kind: Kind, item: Item, known: _Known, hanging: Mapping[Any, An
         if changed:
             found.append(_write(f"change node {name} of {item['name']}: {', '.join(sorted(changed))}", "PATCH",
                                 f"workflow_job_template_nodes/{there[name]['id']}/", changed))
-    found += [_write(f"remove node {name} of {item['name']}", "DELETE", f"workflow_job_template_nodes/{node['id']}/", {})
+    found += [_write(f"remove node {name} of {item['name']}", "DELETE",
+                     f"workflow_job_template_nodes/{node['id']}/", {})
               for name, node in there.items() if name not in wanted]
     return found
 
@@ -280,7 +284,8 @@ def _edges(_kind: Kind, item: Item, _known: _Known, hanging: Mapping[Any, Any]) 
             wanted = list(node.get(field) or [])
             if set(wanted) - identifiers:
                 raise ImportProblem(f"The node {node['identifier']} of {item['name']} leads to "
-                                    f"{', '.join(sorted(set(wanted) - identifiers))}, which is no node: correct {field}.")
+                                    f"{', '.join(sorted(set(wanted) - identifiers))}, which is no node: "
+                                    f"correct {field}.")
             linked = [names[number] for number in has.get(field, []) if number in names]
             to = f"workflow_job_template_nodes/{has.get('id', '(new)')}/{field}/"
             shown = f"{field.partition('_')[0]} from {node['identifier']}"

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the automation platform's controller has, as far as `aap/` describes it: kinds, fields, references, links.
 
-Names of variables and fields are those of the collection `infra.aap_configuration`; paths are those of the controller's API.
+Names of variables and fields are those of the collection `infra.aap_configuration`; paths are those of the
+controller's API.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ BY_NAME = {kind.name: kind for kind in KINDS}
 BY_PATH = {kind.path: kind for kind in KINDS}
 # What is written in which order: objects of a kind, or what hangs on templates and workflows
 STEPS: tuple[tuple[str, str], ...] = (
-    *((("objects", kind.name)) for kind in KINDS[:9]),
+    *(("objects", kind.name) for kind in KINDS[:9]),
     ("survey", "templates"), ("links", "templates"),
     ("objects", "workflows"), ("survey", "workflows"), ("links", "workflows"),
     ("nodes", "workflows"), ("approvals", "workflows"), ("edges", "workflows"),
@@ -66,7 +67,7 @@ STEPS: tuple[tuple[str, str], ...] = (
 # Fields of our data that are written by another step, or say what this collection's data says elsewhere
 HANGING = frozenset({"survey", "simplified_workflow_nodes", *LINKS})
 TEXTS_OF_VARIABLES = frozenset({"source_vars", "extra_vars"})  # a text in the API, a dictionary in our data
-SECRET = "$encrypted$"
+SECRET = "$encrypted$"  # noqa: S105  what the API shows in a secret's place
 
 
 def refers(field: str) -> str:

@@ -61,7 +61,8 @@ FIELDS: dict[str, tuple[set[str], set[str], dict[str, str]]] = {
     "workflow_job_templates": ({"name"}, {"description", "extra_vars", "survey_enabled", "allow_simultaneous", "limit",
                                           "scm_branch", "webhook_service", "skip_tags", "job_tags", *ASK},
                                {"organization": "organizations", "inventory": "inventories"}),
-    "workflow_job_template_nodes": ({"workflow_job_template"}, {"identifier", "all_parents_must_converge", "extra_data"},
+    "workflow_job_template_nodes": ({"workflow_job_template"},
+                                    {"identifier", "all_parents_must_converge", "extra_data"},
                                     {"workflow_job_template": "workflow_job_templates",
                                      "unified_job_template": "unified_job_templates"}),
     "workflow_approval_templates": ({"name"}, {"description", "timeout"}, {}),
@@ -74,8 +75,8 @@ BOOLEANS = {"survey_enabled", "allow_simultaneous", "become_enabled", "diff_mode
 NUMBERS = {"forks", "timeout", "verbosity", "update_cache_timeout", "job_slice_count"}
 CHOICES = {"job_type": {"run", "check"}, "pull": {"", "always", "missing", "never"},
            "scm_type": {"", "git", "svn", "insights", "archive"},
-           "source": {"file", "constructed", "scm", "ec2", "gce", "azure_rm", "vmware", "satellite6", "openstack", "rhv",
-                      "controller", "insights", "terraform", "openshift_virtualization"}}
+           "source": {"file", "constructed", "scm", "ec2", "gce", "azure_rm", "vmware", "satellite6", "openstack",
+                      "rhv", "controller", "insights", "terraform", "openshift_virtualization"}}
 MAIL = {"host": str, "port": int, "username": str, "password": str, "use_tls": bool, "use_ssl": bool, "sender": str,
         "recipients": list, "timeout": int}
 BLOCKED_ENVIRONMENT = {"VIRTUAL_ENV", "PATH", "PYTHONPATH", "JOB_ID", "INVENTORY_ID", "PROJECT_REVISION"}
@@ -127,7 +128,8 @@ def _question(question: Mapping[str, Any]) -> None:
     if kind not in SURVEY_TYPES:
         raise Refused(f"survey: {name}: {kind} is not a type of question")
     for bound in ("min", "max"):
-        if question.get(bound) is not None and (isinstance(question[bound], bool) or not isinstance(question[bound], int)):
+        value = question.get(bound)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise Refused(f"survey: {name}: {bound} is expected to be an integer")
     default = question.get("default", "")
     if kind in ("multiplechoice", "multiselect"):
@@ -196,7 +198,8 @@ def recurrence(text: str) -> None:
         raise Refused("rrule: one RRULE or more is required, EXDATE and RDATE are not allowed")
     for rule in rules:
         if "INTERVAL" not in rule or "SECONDLY" in rule or re.search(r"BYDAY=[0-9]", rule) \
-                or ("COUNT" in rule and "UNTIL" in rule) or int((re.findall(r"COUNT=([0-9]+)", rule) or ["0"])[0]) > 999:
+                or ("COUNT" in rule and "UNTIL" in rule) \
+                or int((re.findall(r"COUNT=([0-9]+)", rule) or ["0"])[0]) > 999:
             raise Refused(f"rrule: {rule}: INTERVAL is missing, or something is not supported")
     try:
         rrule.rrulestr(text, forceset=True)
@@ -224,7 +227,8 @@ def credential_type(body: Mapping[str, Any]) -> None:
         raise Refused("inputs: required names no field")
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
     for name, template in injectors.get("env", {}).items():
-        if not re.fullmatch(r"[a-zA-Z_]\w*", name, re.ASCII) or name.startswith("ANSIBLE_") or name in BLOCKED_ENVIRONMENT:
+        if not re.fullmatch(r"[a-zA-Z_]\w*", name, re.ASCII) or name.startswith("ANSIBLE_") \
+                or name in BLOCKED_ENVIRONMENT:
             raise Refused(f"injectors: the environment variable {name} is not allowed")
         try:
             environment.from_string(template).render(names)

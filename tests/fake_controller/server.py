@@ -111,7 +111,8 @@ class Controller:
         self._check(path, body, None)
         within = {"schedules": "unified_job_template", "inventory_sources": "inventory"}.get(path, "organization")
         if path != "workflow_job_template_nodes" and any(
-                other["name"] == body["name"] and other.get(within) == body.get(within) for other in self.of(path).values()):
+                other["name"] == body["name"] and other.get(within) == body.get(within)
+                for other in self.of(path).values()):
             raise Refused(f"{path} with this name already exists")
         return self._shown(path, self.add(path, body))
 
@@ -157,7 +158,7 @@ class Controller:
             if other not in self.of(LINKED[below]):
                 raise Refused(f"{below}: object {other} does not exist")
             linked = self.hanging.setdefault((path, number, below), [])
-            kinds = [self.objects["credentials"][key]["credential_type"] for key in linked] if below == "credentials" else []
+            kinds = [self.objects["credentials"][key]["credential_type"] for key in linked if below == "credentials"]
             if below == "credentials" and not body.get("disassociate") \
                     and self.objects["credentials"][other]["credential_type"] in kinds:
                 raise Refused("Cannot assign multiple credentials of the same type")

@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -36,7 +35,8 @@ BY_ID = {"analyze_request", "image_snapshots", "summarize_images", "renew_artifa
 
 
 def wish_of(playbook: str) -> str:
-    found = re.search(r"^ +wish: (\w+)$", (ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    text = (ROOT / f"playbooks/{playbook}.yml").read_text(encoding="utf-8")
+    found = re.search(r"^ +wish: (\w+)$", text, re.MULTILINE)
     return found.group(1) if found else ""
 
 
@@ -127,7 +127,7 @@ def test_jobs_run_side_by_side_for_requests_and_alone_for_what_is_scheduled() ->
         elif asks_for_a_snapshot(playbook) or playbook == "image_snapshots":
             assert template["allow_simultaneous"] is True
     assert {"dfir reap_resources", "dfir follow_requests"} <= scheduled
-    assert not scheduled & {workflow["name"] for workflow in DATA["controller_workflows"]}, "dfir_aws_trust_workflow_user"
+    assert not scheduled & {workflow["name"] for workflow in DATA["controller_workflows"]}, "see trust_workflow_user"
 
 
 def test_schedules_are_valid_and_answer_their_surveys() -> None:
@@ -142,7 +142,8 @@ def test_time_outs_lie_above_the_longest_wait() -> None:
     settings = yaml.safe_load((ROOT / "inventories/aws/group_vars/all.yml").read_text(encoding="utf-8"))
 
     def waits(*roles: str) -> int:
-        defaults = [yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8")) for role in roles]
+        defaults = [yaml.safe_load((ROOT / f"roles/{role}/defaults/main.yml").read_text(encoding="utf-8"))
+                    for role in roles]
         return sum(value for found in defaults for name, value in found.items()
                    if name.endswith("_timeout") and isinstance(value, int))
 
@@ -182,7 +183,7 @@ def test_the_page_shows_the_forms_as_they_are() -> None:
     begin, end = "<!-- forms: made by tests/forms.py -->\n", "<!-- end of forms -->"
     done = subprocess.run([sys.executable, "-m", "tests.forms"], cwd=ROOT, text=True, capture_output=True, check=True,
                           env={**os.environ, "PYTHONPATH": str(ROOT / "collections")})
-    assert page.partition(begin)[2].partition(end)[0] == done.stdout, "write what `python -m tests.forms` prints into it"
+    assert page.partition(begin)[2].partition(end)[0] == done.stdout, "python -m tests.forms prints what belongs there"
     for kind in DATA["controller_credential_types"]:
         assert all(f"`{name}`" in page for name in kind["injectors"]["env"])
     assert all(f"`{name}`" in page for name in DATA if name.startswith("dfir_aap_")

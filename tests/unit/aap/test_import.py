@@ -93,7 +93,8 @@ def test_a_name_that_nobody_has_or_two_have_ends_the_import(controller: Controll
 
 @pytest.mark.parametrize(("change", "sentence"), [
     ({"required": "true"}, "required"), ({"type": "number"}, "type of question"), ({"variable": "incident"}, "twice"),
-    ({"type": "integer", "default": 7, "max": 5}, "too large"), ({"type": "integer", "default": "1"}, "of type integer"),
+    ({"type": "integer", "default": 7, "max": 5}, "too large"),
+    ({"type": "integer", "default": "1"}, "of type integer"),
     ({"type": "text", "default": "abc", "max": 2}, "too large"), ({"min": 0.5}, "integer"),
     ({"type": "multiplechoice", "choices": "a\nb", "default": "c"}, "none of the choices"),
     ({"type": "multiplechoice"}, "choices are missing")])
@@ -106,7 +107,8 @@ def test_the_stand_in_refuses_what_awx_refuses_in_a_survey(change: dict[str, Any
 
 
 @pytest.mark.parametrize("rule", [
-    "RRULE:FREQ=DAILY;INTERVAL=1", "DTSTART:20260101T000000Z RRULE:FREQ=DAILY", "DTSTART:20260101T000000 RRULE:FREQ=DAILY;INTERVAL=1",
+    "RRULE:FREQ=DAILY;INTERVAL=1", "DTSTART:20260101T000000Z RRULE:FREQ=DAILY",
+    "DTSTART:20260101T000000 RRULE:FREQ=DAILY;INTERVAL=1",
     "DTSTART:20260101T000000Z RRULE:FREQ=SECONDLY;INTERVAL=1", "DTSTART:20260101T000000Z RRULE:FREQ=NEVER;INTERVAL=1",
     "DTSTART:20260101T000000Z RRULE:FREQ=DAILY;INTERVAL=1;COUNT=1000",
     "DTSTART:20260101T000000Z RRULE:FREQ=DAILY;INTERVAL=1 EXDATE:20260102T000000Z"])
@@ -118,7 +120,8 @@ def test_the_stand_in_refuses_what_awx_refuses_in_a_rule(rule: str) -> None:
 def test_the_stand_in_takes_no_answers_that_are_not_asked_and_no_unknown_fields(controller: Controller,
                                                                                  data: dict[str, Any]) -> None:
     for field, value, sentence in (("extra_data", {"remove_outlived": "true", "verbose": 1}, "not allowed on launch"),
-                                   ("extra_data", {}, "value missing"), ("extra_data", {"remove_outlived": "maybe"}, "choices"),
+                                   ("extra_data", {}, "value missing"),
+                                   ("extra_data", {"remove_outlived": "maybe"}, "choices"),
                                    ("every", "hour", "has no field")):
         wrong = copy.deepcopy(data)
         wrong["controller_schedules"][0][field] = value
