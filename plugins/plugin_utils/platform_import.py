@@ -73,6 +73,8 @@ def looks(step: Mapping[str, str], data: Data, answers: Iterable[Mapping[str, An
         there = known.get(kind.path, item["name"])
         fields = [field for field in LINKS if item.get(field)] if step["what"] == "links" \
             else below.get(step["what"], ())
+        if step["what"] == "survey" and not item.get("survey"):
+            continue
         wanted += [{"name": item["name"], "field": field, "ask": f"{kind.path}/{there['id']}/{field}/?page_size=200"}
                    for field in fields if there]
     return wanted
