@@ -57,7 +57,8 @@ def test_an_import_over_http_does_what_its_check_said(tmp_path: Path) -> None:
     controller = Controller({f"playbooks/{path.name}" for path in (ROOT / "playbooks").glob("*.yml")}, TOKEN)
     part = tmp_path / "part.json"
     part.write_text("""{"controller_templates": [], "controller_workflows": [], "controller_schedules": [],
-                        "controller_inventories": [], "controller_inventory_sources": [], "aap_import_sync_delay": 0}""",
+                        "controller_inventories": [], "controller_inventory_sources": [],
+                        "aap_import_sync_delay": 0}""",
                     encoding="utf-8")
     with running(controller) as host:
         said = run(host, TOKEN, "--check", "-e", f"@{part}")
