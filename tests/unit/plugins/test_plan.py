@@ -41,7 +41,7 @@ def test_check_mode_ends_in_one_place() -> None:
     # do. Retention goes through as well, and writes no report; closing a case reads and compares.
     others = (*(root / "roles" / name
                 for name in ("image", "imaging_host", "retention", "toolbox_image", "triage", "compare",
-                             "event", "custody", "acquisition")),
+                             "event", "custody", "acquisition", "aap_import")),
               *(root / "playbooks" / f"{name}.yml"
                 for name in ("image_snapshot", "summarize_images", "close_request", "triage_snapshot",
                              "compare_snapshots", "answer_event", "close_case", "acquire_instance")))
