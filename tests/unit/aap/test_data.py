@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.dfir.aws.plugins.module_utils import operator_fields, request_fields
+from ansible_collections.dfir.aws.plugins.module_utils import event_fields, operator_fields, request_fields
 
 from tests.aap_kit import ROOT, load, surveys
 from tests.fake_controller import rules
@@ -30,8 +30,10 @@ HOW = {"aws_ec2_instance_type": "instance_type", "journal": "journal", "evidence
        "time_limit_hours": "time_limit_hours", "max_cost_usd": "max_cost_usd", "max_hours": "max_hours",
        "wait_for_results": "wait_for_results"}
 STEPS = {"analyze_request": set(HOW), "image_snapshot": {"max_cost_usd", "max_hours"},
-         "image_snapshots": {"max_cost_usd", "max_hours"}}
-BY_ID = {"analyze_request", "image_snapshots", "summarize_images", "renew_artifact_urls"}
+         "image_snapshots": {"max_cost_usd", "max_hours"}, "answer_request": set(HOW)}
+BY_ID = {"analyze_request", "image_snapshots", "summarize_images", "renew_artifact_urls", "answer_request"}
+# Launched by rulebooks, which pass every value on as a text.
+EVENTS = {"answer_request", "answer_event", "refuse_event"}
 
 
 def wish_of(playbook: str) -> str:
@@ -45,7 +47,8 @@ def asks_for_a_snapshot(playbook: str) -> bool:
 
 
 def fields_of(playbook: str) -> dict[str, request_fields.Field]:
-    table = operator_fields.WISHES[wish_of(playbook)] if wish_of(playbook) else request_fields.FIELDS
+    table = operator_fields.WISHES[wish_of(playbook)] if wish_of(playbook) else (
+        event_fields.EVENT_FIELDS if playbook == "answer_event" else request_fields.FIELDS)
     return {field.name: field for field in table}
 
 
@@ -60,6 +63,8 @@ def test_a_survey_asks_for_what_its_playbook_uses_and_for_nothing_else(playbook:
     asked = {question["variable"] for question in SURVEYS[playbook].get("spec", [])}
     if wish_of(playbook):
         assert asked == set(operator_fields.names(wish_of(playbook)))
+    elif playbook == "answer_event":
+        assert asked == set(event_fields.EVENT_NAMES)
     elif asks_for_a_snapshot(playbook) or playbook == "image_snapshots":
         assert asked == RIGHTS | STEPS.get(playbook, set()) | ({"attempt"} if playbook in BY_ID else set())
     else:
@@ -95,7 +100,10 @@ def test_a_question_lets_in_what_the_table_lets_in(playbook: str) -> None:
         assert not question["variable"].startswith(("awx_", "tower_"))
         # A choice has a default always: it may be required where the field is not.
         assert required is True if field.required else (required is False or "default" in question)
-        if field.kind == "boolean":
+        if playbook in EVENTS:
+            assert question["type"] == ("textarea" if field.kind == "texts" else "text")
+            assert required is field.required and question["min"] == int(required) and "default" not in question
+        elif field.kind == "boolean":
             assert question["choices"] == ["true", "false"] and question["default"] == str(field.default).lower()
         elif field.allowed:
             assert question["choices"] == list(field.allowed) and question["default"] == field.default
@@ -128,6 +136,14 @@ def test_jobs_run_side_by_side_for_requests_and_alone_for_what_is_scheduled() ->
             assert template["allow_simultaneous"] is True
     assert {"dfir reap_resources", "dfir follow_requests"} <= scheduled
     assert not scheduled & {workflow["name"] for workflow in DATA["controller_workflows"]}, "see trust_workflow_user"
+
+
+def test_what_the_rulebook_launches_is_a_template_that_asks_for_what_it_passes_on() -> None:
+    [book] = yaml.safe_load((ROOT / "extensions/eda/rulebooks/event_stream.yml").read_text(encoding="utf-8"))
+    launched = {rule["action"]["run_job_template"]["name"]: set(
+        rule["action"]["run_job_template"]["job_args"]["extra_vars"]) for rule in book["rules"]}
+    assert launched == {f"dfir {playbook}": {question["variable"] for question in SURVEYS[playbook]["spec"]}
+                        for playbook in EVENTS}
 
 
 def test_schedules_are_valid_and_answer_their_surveys() -> None:
