@@ -29,6 +29,8 @@ from ansible_collections.dfir.aws.plugins.module_utils.forensics import (
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.model import Artifacts, Evidence, Host, Partition
 from ansible_collections.dfir.aws.plugins.module_utils.forensics.tools import ToolError, run
 
+pytestmark = pytest.mark.slow
+
 IMAGE = Path(__file__).resolve().parents[3] / "roles/toolbox/files/image"
 
 

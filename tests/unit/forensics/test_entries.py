@@ -24,7 +24,8 @@ from ansible_collections.dfir.aws.plugins.module_utils.forensics.steps import St
 pytest.importorskip("dissect.ntfs", reason="dissect is not installed")
 NS = 10**9
 NEEDED = ("mke2fs", "debugfs", "mkfs.xfs", "mkfs.btrfs", "mkfs.ntfs", "ntfscp", "mkfs.vfat", "mcopy", "fls")
-pytestmark = pytest.mark.skipif(not all(map(shutil.which, NEEDED)), reason=f"needs {', '.join(NEEDED)}")
+pytestmark = [pytest.mark.slow,
+              pytest.mark.skipif(not all(map(shutil.which, NEEDED)), reason=f"needs {', '.join(NEEDED)}")]
 EMPTY = {"ext2": (["mke2fs", "-q", "-F", "-t", "ext2"], 4), "ext3": (["mke2fs", "-q", "-F", "-t", "ext3"], 8),
          "ext4": (["mke2fs", "-q", "-F", "-t", "ext4"], 8), "xfs": (["mkfs.xfs", "-q", "-f"], 320),
          "btrfs": (["mkfs.btrfs", "-q", "-f"], 128), "ntfs": (["mkfs.ntfs", "-q", "-F", "-Q"], 8),

@@ -25,6 +25,8 @@ from botocore.config import Config
 
 from tests.plain_aws import plain_aws
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=timezone.utc)
 BUCKET, PREFIX = "dfir-artifacts", "INC-1/snap-0123456789abcdef0/"
 MIB = 1 << 20

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from aws_kit import OTHER, REGION, Kit, Recorder, allow, code
 
+pytestmark = pytest.mark.slow
+
 DISKS = [{"DeviceName": f"/dev/sd{letter}", "Ebs": {"VolumeSize": 1}} for letter in "fg"]
 TAGS = [{"ResourceType": "snapshot", "Tags": [{"Key": "dfir:incident", "Value": "INC-1"}]}]
 

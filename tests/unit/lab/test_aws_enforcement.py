@@ -19,6 +19,8 @@ from botocore.exceptions import ClientError
 
 from lab.config import ACCOUNT
 
+pytestmark = pytest.mark.slow
+
 BUCKET = f"dfir-artifacts-{ACCOUNT}"
 IAM_FILES = Path(__file__).resolve().parents[3] / "docs" / "iam"
 HOSTS_OWN = f"arn:aws:s3:::{BUCKET}/INC-1/*"

@@ -17,6 +17,8 @@ from botocore.exceptions import ClientError
 from lab.aws import moto_app, quotas
 from lab.contracts import Rule
 
+pytestmark = pytest.mark.slow
+
 LAUNCH = {"ImageId": IMAGE, "InstanceType": "t3.medium", "MinCount": 1, "MaxCount": 1}
 SCRATCH = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 3, "VolumeType": "gp3", "Throughput": 200,
                                              "Encrypted": True, "DeleteOnTermination": True}}

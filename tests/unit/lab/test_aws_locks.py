@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from aws_kit import OTHER, ZONE, Kit, Recorder, code
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def kit(tmp_path: Path) -> Iterator[Kit]:

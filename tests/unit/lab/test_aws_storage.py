@@ -16,6 +16,8 @@ from botocore.exceptions import ClientError
 from lab.aws import moto_app
 from lab.config import ACCOUNT
 
+pytestmark = pytest.mark.slow
+
 GIB = 2**30
 
 

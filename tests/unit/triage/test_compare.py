@@ -31,6 +31,8 @@ from tests.unit.triage.compare_kit import (
 )
 from tests.unit.triage.triage_kit import SYSTEM, disk, ext4, tree
 
+pytestmark = pytest.mark.slow
+
 LOG = "Sep  1 00:00:00 web-01 sshd[1]: Accepted publickey for deploy\n" * 100
 FILES = {
     **SYSTEM, "opt/tool": b"\x7fELF" + b"tool-one" * 600, "opt/data": b"data-one" * 700, "opt/odd-size": b"o" * 5000,

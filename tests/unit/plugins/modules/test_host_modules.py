@@ -15,6 +15,8 @@ import pytest
 from tests.plain_aws import PlainAws
 from tests.unit.plugins.modules.aws_module_kit import ED25519, REGION, TAGS, Run
 
+pytestmark = pytest.mark.slow
+
 
 class TestConsole:
     def block(self, *lines: str) -> str:
