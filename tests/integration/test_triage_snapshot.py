@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import uuid
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -13,10 +14,14 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.dfir.aws.plugins.module_utils.triage import rules
+from ansible_collections.dfir.aws.plugins.module_utils.triage.look import Triage, Wish
+from ansible_collections.dfir.aws.plugins.module_utils.triage.sources import ImageSource
 
 from lab import audit
 from lab.config import ACCOUNT, LabConfig
 from lab.evidence.image import ensure_image
+from lab.evidence.rootfs import ensure_rootfs
 from lab.mail.reader import list_mails
 from tests.kit import CHECKOUT, run
 
@@ -101,15 +106,31 @@ def test_a_folder_keeps_it_and_a_second_run_changes_nothing(lab: LabConfig, tmp_
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
+def test_a_clean_image_of_the_same_system_raises_no_alarm(lab: LabConfig, tmp_path: Path) -> None:
+    """The system that the evidence was made of, before anybody broke in."""
+    root, image = tmp_path / "root", tmp_path / "clean.img"
+    root.mkdir()
+    subprocess.run(["tar", "--extract", "--file", ensure_rootfs(lab.cache), "--directory", root, "--numeric-owner"],
+                   check=True)
+    with image.open("wb") as file:
+        file.truncate(2 << 30)
+    subprocess.run(["mkfs.ext4", "-q", "-d", root, image], check=True)
+    own = rules.load(sorted((CHECKOUT / "roles/triage/files").glob("*.yml")))
+    one = Triage(ImageSource(image), Wish(rules=own)).run()
+    report = one.report()
+    assert any("Debian" in fact["value"] for fact in report["facts"]) and report["not_read"] == []
+    assert [item for item in report["findings"] if item["severity"] in ALARM] == []
+
+
 def test_what_cannot_be_looked_into_is_refused_and_told(lab: LabConfig, tmp_path: Path, incident: str) -> None:
     several = ask(tmp_path, incident=incident, aws_snapshot_id=[VALID["aws_snapshot_id"], "snap-12345678"])
     assert several.returncode != 0 and "one is looked into at a time" in " ".join(several.stdout.split())
     absent = ask(tmp_path, incident=incident, aws_snapshot_id="snap-0123456789abcdef0")
     assert absent.returncode != 0 and "snap-0123456789abcdef0" in absent.stdout
     assert any(incident in mail.subject and "FAILED" in mail.subject for mail in list_mails(lab.mails))
-    rules = tmp_path / "bad.yml"
-    rules.write_text("- id: Not This\n")
-    bad = ask(tmp_path, incident=incident, operator={"dfir_aws_triage_rules": [str(rules)]})
+    broken = tmp_path / "bad.yml"
+    broken.write_text("- id: Not This\n")
+    bad = ask(tmp_path, incident=incident, operator={"dfir_aws_triage_rules": [str(broken)]})
     assert bad.returncode != 0 and "bad.yml" in bad.stdout and kept(lab, incident) == {}
 
 

@@ -166,7 +166,8 @@ def _is_relevant(message: str) -> bool:
 
 
 def _at(line: LogLine) -> str:
-    return f"{line.when:%Y-%m-%d %H:%M:%S} UTC"
+    mark = f" ({line.inferred} inferred)" if line.inferred else ""
+    return f"{line.when:%Y-%m-%d %H:%M:%S} UTC{mark}"
 
 
 def _guessing(scene: Scene, lines: list[LogLine], guessers: set[str]) -> Iterator[Finding]:

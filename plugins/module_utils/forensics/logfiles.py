@@ -48,6 +48,7 @@ class LogLine:
     message: str
     entry: Entry
     raw: str
+    inferred: str = ""  # what of `when` the line itself does not say: "zone", "year and zone"
 
 
 def zone_of(tree: Tree) -> tzinfo:
@@ -119,7 +120,7 @@ def syslog_lines(tree: Tree, entry: Entry, zone: tzinfo, wanted: Callable[[str],
             when = _iso_moment(match, zone) if wanted(match[5]) else None
             if when is not None:
                 budget.kept -= 1
-                yield LogLine(when, match[5], entry, raw)
+                yield LogLine(when, match[5], entry, raw, "" if match[3] else "zone")
             continue
         old = _TRADITIONAL.match(raw)
         if old and old[1] in _MONTHS:
@@ -164,5 +165,5 @@ def _with_years(pending: list[tuple[tuple[int, int, int, int, int], str, str]], 
             when = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=zone).astimezone(timezone.utc)
         except (ValueError, OverflowError):
             continue
-        dated.append(LogLine(when, message, entry, raw))
+        dated.append(LogLine(when, message, entry, raw, "year and zone"))
     yield from reversed(dated)

@@ -208,8 +208,9 @@ def test_years_of_a_log_without_years_come_from_its_last_change(tmp_path: Path) 
     os.utime(path, (moment, moment))
     tree = Tree(tmp_path)
     (entry,) = logfiles.logs(tree, "auth.log")
-    years = [line.when.year for line in logfiles.syslog_lines(tree, entry, timezone.utc)]
-    assert years == [2025, 2025, 2026]
+    lines = list(logfiles.syslog_lines(tree, entry, timezone.utc))
+    assert [line.when.year for line in lines] == [2025, 2025, 2026]
+    assert {line.inferred for line in lines} == {"year and zone"}
 
 
 def test_local_times_are_converted_by_the_zone_of_the_evidence(tmp_path: Path) -> None:
@@ -228,6 +229,20 @@ def test_local_times_are_converted_by_the_zone_of_the_evidence(tmp_path: Path) -
     tree = Tree(tmp_path)
     (line,) = logfiles.syslog_lines(tree, logfiles.logs(tree, "auth.log")[0], logfiles.zone_of(tree))
     assert line.when == datetime(2026, 7, 1, 10, 0, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(("stamp", "mark"), [("Jul  1 12:00:00", " (year and zone inferred)"),
+                                             ("2026-07-01T12:00:00", " (zone inferred)"),
+                                             ("2026-07-01T12:00:00.5+02:00", ""), ("2026-07-01T12:00:00Z", "")])
+def test_what_a_line_does_not_say_of_its_time_is_marked_as_inferred(root: Root, stamp: str, mark: str) -> None:
+    said = "h sshd[1]: Accepted publickey for anna from 192.0.2.1 port 4 ssh2\n"
+    log = root.write("/var/log/auth.log", f"{stamp} {said}")
+    moment = datetime(2026, 7, 2, tzinfo=timezone.utc).timestamp()
+    os.utime(log, (moment, moment))
+    [found] = [item for item in root.find() if item.kind == "login"]
+    hour = 10 if "+02" in stamp else 12
+    assert f" at 2026-07-01 {hour}:00:00 UTC{mark}" in found.reason
+    assert mark or "inferred" not in found.reason
 
 
 def utmp(kind: int, user: str, host: str, when: int) -> bytes:
