@@ -242,7 +242,8 @@ def notification(body: Mapping[str, Any]) -> None:
         raise Refused("notification_type: this stand-in knows mail alone")
     for name, kind in MAIL.items():
         value = body.get("notification_configuration", {}).get(name)
-        if type(value) is not kind or value == []:
+        right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))  # true is a whole number, too
+        if not right or value == []:
             raise Refused(f"notification_configuration: {name} is missing or not of type {kind.__name__}")
 
 

@@ -7,4 +7,5 @@ from __future__ import annotations
 
 from .cli import run
 
-run()
+if __name__ == "__main__":
+    run()

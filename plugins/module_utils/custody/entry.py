@@ -112,9 +112,11 @@ def fields_problem(value: Any, fields: Mapping[str, Any], where: str = "") -> st
 
 def _details(value: Any) -> bool:
     return (isinstance(value, dict) and len(value) <= MOST_DETAILS
-            and all(re.fullmatch(WORD, name) and (item is None or isinstance(item, (bool, int))
-                                                   or (isinstance(item, str) and len(item) <= LONGEST))
-                    for name, item in value.items()))
+            and all(re.fullmatch(WORD, name) and _plain(item) for name, item in value.items()))
+
+
+def _plain(item: Any) -> bool:
+    return item is None or isinstance(item, (bool, int)) or (isinstance(item, str) and len(item) <= LONGEST)
 
 
 def told(text: Any, longest: int = 200) -> str:
