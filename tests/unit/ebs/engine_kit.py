@@ -35,11 +35,14 @@ class SharedKit(Kit):
 
         self.front.app = DomainDispatcherApplication(create_backend_app)
         self._uploaded: dict[tuple[tuple[int, bytes], ...], str] = {}
-        self.s3().create_bucket(Bucket="dfir-images", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
 
     def s3(self) -> Any:
-        """A client for the buckets."""
-        return aws_client("s3", self.address)
+        """A client for the bucket dfir-images. A process has one moto: the lab's AWS, when a test of its own starts it,
+        empties it, and which tests share a process is not for them to choose."""
+        client = aws_client("s3", self.address)
+        if "dfir-images" not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
+            client.create_bucket(Bucket="dfir-images", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        return client
 
     def snapshot(self, blocks: Mapping[int, bytes]) -> str:
         """A snapshot of these blocks that no test changes, of one lineage with all others."""
