@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.dfir.aws.plugins.plugin_utils.report.kept import kept
+
 
 def compare_prefix(request: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
     """Where a comparison is kept: with the newer snapshot, each by the time when it was made."""
@@ -19,13 +21,8 @@ def compare_result(done: Mapping[str, Any], report: Mapping[str, Any], request: 
                    dest: str = "") -> dict[str, Any]:
     """What changed, and where it lies."""
     found = done["comparison"]
-    places = ([f"s3://{bucket}/{compare_prefix(request, found)}"] if bucket else []) + ([dest] if dest else [])
-    files = [*done["files"], {"path": report["path"], "sha256": report["sha256"], "bytes": report["bytes"]}]
-    names = [{"name": str(file["path"]).rpartition("/")[2], "sha256": file["sha256"], "bytes": file["bytes"]}
-             for file in files]
-    lines = [line.rstrip() for line in str(report["short"]).splitlines()]
     return {
-        "changed": bool(done["changed"]),
+        **kept(done, report, compare_prefix(request, found), bucket, dest),
         "made": found["made"],
         "base": found["base"]["name"],
         "newer": found["source"]["name"],
@@ -33,10 +30,6 @@ def compare_result(done: Mapping[str, Any], report: Mapping[str, Any], request: 
         "counts": dict(found["counts"]),
         "way": dict(found["way"]),
         "source": dict(found["source"]),
-        "places": places,
-        "files": names,
-        "lines": lines,
-        "screen": [*lines, *(f"Report: {place.rstrip('/')}/report.html" for place in places)],
     }
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible_collections.dfir.aws.plugins.plugin_utils.report.kept import kept
+
 
 def triage_prefix(request: Mapping[str, Any], snapshot: Mapping[str, Any], triage: Mapping[str, Any]) -> str:
     """Where a triage is kept: each one by the time when it was made, since nothing there is ever overwritten."""
@@ -18,21 +20,12 @@ def triage_prefix(request: Mapping[str, Any], snapshot: Mapping[str, Any], triag
 def triage_result(looked: Mapping[str, Any], report: Mapping[str, Any], request: Mapping[str, Any],
                   snapshot: Mapping[str, Any], bucket: str = "", dest: str = "") -> dict[str, Any]:
     """What was seen, and where it lies."""
-    prefix = triage_prefix(request, snapshot, looked["triage"])
-    places = ([f"s3://{bucket}/{prefix}"] if bucket else []) + ([dest] if dest else [])
-    files = [*looked["files"], {"path": report["path"], "sha256": report["sha256"], "bytes": report["bytes"]}]
-    names = [{"name": str(file["path"]).rpartition("/")[2], "sha256": file["sha256"], "bytes": file["bytes"]}
-             for file in files]
-    lines = [line.rstrip() for line in str(report["short"]).splitlines()]
+    found = looked["triage"]
     return {
-        "changed": bool(looked["changed"]),
-        "made": looked["triage"]["made"],
-        "counts": dict(looked["triage"]["counts"]),
-        "source": dict(looked["triage"]["source"]),
-        "places": places,
-        "files": names,
-        "lines": lines,
-        "screen": [*lines, *(f"Report: {place.rstrip('/')}/report.html" for place in places)],
+        **kept(looked, report, triage_prefix(request, snapshot, found), bucket, dest),
+        "made": found["made"],
+        "counts": dict(found["counts"]),
+        "source": dict(found["source"]),
     }
 
 
