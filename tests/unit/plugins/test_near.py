@@ -138,19 +138,27 @@ def test_only_the_modules_own_clean_up_is_done(tmp_path: Path) -> None:
         atexit.unregister(remove)
 
 
-def test_whoever_stops_waiting_leaves_no_module_behind(tmp_path: Path) -> None:
+def test_whoever_stops_waiting_leaves_no_module_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, wait = threading.Event(), os.waitpid
+
     def main() -> None:
         (tmp_path / "pid").write_text(str(os.getpid()))
         time.sleep(60)
+
+    def waitpid(pid: int, options: int) -> tuple[int, int]:
+        waits.set()
+        return wait(pid, options)
 
     def late(_number: int, _frame: Any) -> None:
         raise TimeoutError
 
     def ring() -> None:
+        waits.wait()  # earlier it would arrive inside fork(), whose handlers swallow what is raised in them
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGUSR1)
 
+    monkeypatch.setattr(os, "waitpid", waitpid)
     before = signal.signal(signal.SIGUSR1, late)
     try:
         threading.Thread(target=ring).start()
