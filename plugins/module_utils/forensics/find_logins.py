@@ -162,7 +162,7 @@ def _journal_file(scene: Scene, entry: Entry, stream: IO[bytes]) -> Iterator[Log
 
 
 def _is_relevant(message: str) -> bool:
-    return any(pattern.search(message) for pattern in (_FAILED, _ACCEPTED, _SUDO, _ADDED))
+    return bool(_FAILED.search(message) or _ACCEPTED.search(message) or _SUDO.search(message) or _ADDED.search(message))
 
 
 def _at(line: LogLine) -> str:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
-from typing import IO
+from typing import IO, NamedTuple
 
 from .tree import Entry, Tree
 
@@ -40,8 +40,7 @@ class Budget:
         return min(self.size, self.lines, self.kept) <= 0
 
 
-@dataclass(frozen=True)
-class LogLine:
+class LogLine(NamedTuple):
     """One line of a log."""
 
     when: datetime
@@ -155,6 +154,7 @@ def _with_years(pending: list[tuple[tuple[int, int, int, int, int], str, str]], 
     last = datetime.fromtimestamp(entry.info.st_mtime_ns / 1e9, timezone.utc).astimezone(zone)
     year, later = last.year, (last.month, last.day + 1)
     dated: list[LogLine] = []
+    begins, known = last, (0, 0, 0, 0, 0)
     for (month, day, hour, minute, second), message, raw in reversed(pending):
         if (month, day) > later and month - later[0] > 0:
             year -= 1
@@ -162,7 +162,10 @@ def _with_years(pending: list[tuple[tuple[int, int, int, int, int], str, str]], 
         if not raw:
             continue
         try:
-            when = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=zone).astimezone(timezone.utc)
+            if (year, month, day, hour, minute) != known:  # most lines share theirs with the next one
+                begins = datetime(year, month, day, hour, minute, tzinfo=zone).astimezone(timezone.utc)
+                known = (year, month, day, hour, minute)
+            when = begins + timedelta(seconds=min(second, 59))
         except (ValueError, OverflowError):
             continue
         dated.append(LogLine(when, message, entry, raw, "year and zone"))

@@ -171,6 +171,17 @@ _INVISIBLE = {0x061C, 0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2028, 0x2029, *r
               *range(0x2060, 0x2065), *range(0x2066, 0x206A), 0xFEFF}
 
 
+def _legible_json(data: Any, margin: str = "\n") -> str:
+    """JSON as `indent=1` writes it, but for lists of lists: a timeline's rows are many, and go as one line."""
+    deeper = margin + " "
+    if isinstance(data, dict) and data:
+        return ("{" + ",".join(f"{deeper}{json.dumps(str(key))}: {_legible_json(value, deeper)}"
+                               for key, value in data.items()) + margin + "}")
+    if isinstance(data, list) and data and not isinstance(data[0], list):
+        return "[" + ",".join(deeper + _legible_json(value, deeper) for value in data) + margin + "]"
+    return json.dumps(data)
+
+
 def clean_path(path: str | bytes) -> str:
     """A path from evidence in a form that survives CSV, JSON and terminals, never cut."""
     return clean(path, limit=1 << 20)
@@ -247,7 +258,7 @@ class Artifacts:
     def write_json(self, name: str, data: Any) -> None:
         """Write a JSON artifact."""
         with self.create(name) as stream:
-            stream.write(json.dumps(data, indent=1, ensure_ascii=True, sort_keys=False).encode() + b"\n")
+            stream.write(_legible_json(data).encode() + b"\n")
 
     def adopt(self, source: Path, name: str) -> None:
         """Take a file that a tool wrote elsewhere in as the artifact `name`; hashed while it is copied."""

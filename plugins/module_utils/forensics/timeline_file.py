@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import csv
 import gzip
-import heapq
 import io
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -73,19 +73,23 @@ def write_timeline(found: Iterable[tuple[str, FileEntry]], artifacts: Artifacts,
             for moment, macb in moments(entry):
                 row = (moment, partition, path, macb, entry.size, entry.mode, entry.uid, entry.gid, entry.inode)
                 sorter.add(row)
-                latest.add(row)
         table = stack.enter_context(_packed(artifacts, f"{name}.csv.gz"))
-        result.rows = _write_table(table, merged(sorter), frozenset(local))
+        result.rows = _write_table(table, latest.passing(merged(sorter)), frozenset(local))
     result.newest = latest.rows()
     return result
 
 
 def moments(entry: FileEntry) -> Iterator[tuple[int, str]]:
     """Each distinct time of an entry with the flags (modified, accessed, changed, born) that it stands for."""
-    if entry.mtime is not None and entry.mtime == entry.atime == entry.ctime == entry.btime:  # as with most files
-        yield entry.mtime, "macb"
-        return
-    yield from marked((entry.mtime, entry.atime, entry.ctime, entry.btime))
+    modified, accessed, changed, born = entry.mtime, entry.atime, entry.ctime, entry.btime
+    if modified is not None and modified == accessed == changed == born:  # as with most files
+        yield modified, "macb"
+    elif modified is not None and modified == accessed == changed:  # as where a system was copied
+        yield modified, "mac."
+        if born is not None:
+            yield born, "...b"
+    else:
+        yield from marked((modified, accessed, changed, born))
 
 
 def merged(rows: Iterable[Row]) -> Iterator[Row]:
@@ -111,23 +115,25 @@ class _Newest:
 
     def __init__(self, count: int, chosen: frozenset[tuple[str, str]]) -> None:
         self.count, self.chosen = count, chosen
-        self._heap: list[tuple[bool, Row]] = []
+        self._marked: deque[Row] = deque(maxlen=count)
+        self._others: deque[Row] = deque(maxlen=count)
 
-    def add(self, row: Row) -> None:
-        """Take a row in, and let the least one go."""
-        if not self.count:
-            return
-        item = ((row[1], row[2]) in self.chosen, row)
-        if len(self._heap) < self.count:
-            heapq.heappush(self._heap, item)
-        elif item > self._heap[0]:
-            heapq.heapreplace(self._heap, item)
+    def passing(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The rows, which are in order, as they are; the last ones are kept."""
+        marked, others, chosen = self._marked.append, self._others.append, self.chosen
+        for row in rows:
+            if (row[1], row[2]) in chosen:
+                marked(row)
+            else:
+                others(row)
+            yield row
 
     def rows(self) -> list[list[Any]]:
         """All of them by time."""
-        rows = merged(sorted(row for _unused, row in self._heap))
+        surplus = len(self._marked) + len(self._others) - self.count
+        kept = sorted([*self._marked, *list(self._others)[max(0, surplus):]])
         return [[moment, macb, path, size, partition, uid, _mode(mode) if mode else UNREADABLE]
-                for moment, partition, path, macb, size, mode, uid, _gid, _inode in rows]
+                for moment, partition, path, macb, size, mode, uid, _gid, _inode in kept]
 
 
 @contextmanager
@@ -145,11 +151,10 @@ def _write_table(target: IO[str], rows: Iterable[Row], local: frozenset[str]) ->
     count = 0
     second, text = -1, iso(-1).removesuffix("Z")
     for moment, partition, path, macb, size, mode, uid, gid, inode in rows:
-        if moment // 10**9 != second:  # neighbors often share theirs
-            second = moment // 10**9
-            text = iso(second).removesuffix("Z")
+        whole, fraction = divmod(moment, 10**9)
+        if whole != second:  # neighbors often share theirs
+            second, text = whole, iso(whole).removesuffix("Z")
         zone = "" if partition in local else "Z"
-        writer.writerow((f"{text}.{moment % 10**9:09d}{zone}", macb, partition, path, size, _mode(mode), uid, gid,
-                         inode))
+        writer.writerow((f"{text}.{fraction:09d}{zone}", macb, partition, path, size, _mode(mode), uid, gid, inode))
         count += 1
     return count

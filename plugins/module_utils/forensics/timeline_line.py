@@ -33,12 +33,13 @@ class Line:
 
 def marked(times: Sequence[int | None]) -> Iterator[tuple[int, str]]:
     """Each distinct time of four (modified, accessed, changed, born) with the flags that it stands for."""
-    flags: dict[int, list[str]] = {}
-    for position, (flag, moment) in enumerate(zip("macb", times, strict=True)):
-        if moment is not None:
-            flags.setdefault(moment, ["."] * 4)[position] = flag
-    for moment, letters in flags.items():
-        yield moment, "".join(letters)
+    modified, accessed, changed, born = times
+    seen: list[int] = []
+    for moment in times:
+        if moment is not None and moment not in seen:
+            seen.append(moment)
+            yield moment, (("m" if modified == moment else ".") + ("a" if accessed == moment else ".")
+                           + ("c" if changed == moment else ".") + ("b" if born == moment else "."))
 
 
 def mode_string(mode: int) -> str:

@@ -13,6 +13,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from .texts import ANEW, EXACT, NAME, ReportError, dicts, is_whole, plain, severity, worst_first
@@ -72,10 +73,23 @@ def _row(row: Any, number: int) -> Row:
     if not isinstance(row, (list, tuple)) or not row or not (row[0] is None or is_whole(row[0])):
         raise ReportError(f"Row {number} of the timeline must be a list that begins with whole nanoseconds or null: "
                           f"{ANEW}")
-    time, what, path, length, partition, uid, mode = [*row, *[None] * 7][:7]
-    bits = sum(bit for char, bit in BITS.items() if char in str(what or ""))
-    return (time, bits, plain(path, LONGEST_PATH), _number(length), plain(partition, NAME), _number(uid),
-            plain(mode, NAME))
+    time, what, path, length, partition, uid, mode = row if len(row) == 7 else [*row, *[None] * 7][:7]
+    return (time, _bits(str(what or "")), plain(path, LONGEST_PATH), _number(length), _name(partition), _number(uid),
+            _name(mode))
+
+
+@lru_cache(64)
+def _bits(what: str) -> int:
+    return sum(bit for char, bit in BITS.items() if char in what)
+
+
+def _name(value: Any) -> str:
+    return _short(value) if isinstance(value, str) else plain(value, NAME)
+
+
+@lru_cache(4096)
+def _short(text: str) -> str:
+    return plain(text, NAME)
 
 
 def _number(value: Any) -> int | str | None:
@@ -141,7 +155,7 @@ def _block(rows: Sequence[Row], found: Found) -> str:
     }
     whole = json.dumps(columns, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return json_block({"encoding": "deflate+base64", "rows": len(rows),
-                       "data": base64.b64encode(zlib.compress(whole, 9)).decode("ascii")})
+                       "data": base64.b64encode(zlib.compress(whole, 6)).decode("ascii")})
 
 
 def unpack(block: str) -> dict[str, Any]:

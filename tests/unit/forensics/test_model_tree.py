@@ -165,3 +165,21 @@ def test_walk_follows_no_link_and_keeps_odd_names(root: Path) -> None:
     Path(os.fsdecode(os.fsencode(root) + b"/etc/\xff\nx")).write_text("")
     paths = [entry.path for _, entries in Tree(root).walk() for entry in entries]
     assert paths == [b"/etc", b"/up", b"/etc/passwd", b"/etc/\xff\nx"]
+
+
+@pytest.mark.parametrize("data", [
+    {"a": 1, "b": [], "c": {}, "d": [{"x": None, "ü\n": "ü\u2028"}, {"y": [1, 2.5, True]}], "e": ["", "f"]},
+    [], {}, [[]], "text",
+    {"timeline": {"rows": [[1, "m...", "/a"], [None, "", "/b"]], "entries": 2}},
+])
+def test_json_artifacts_say_what_was_given(tmp_path: Path, data: object) -> None:
+    model.Artifacts(tmp_path).write_json("a.json", data)
+    written = (tmp_path / "a.json").read_text("ascii")
+    assert json.loads(written) == data
+    if not isinstance(data, dict) or "timeline" not in data:
+        assert data == [[]] or written == json.dumps(data, indent=1) + "\n"
+
+
+def test_the_rows_of_a_timeline_stand_in_one_line(tmp_path: Path) -> None:
+    model.Artifacts(tmp_path).write_json("a.json", {"entries": 2, "rows": [[1, "a"], [2, "b"]]})
+    assert (tmp_path / "a.json").read_text("ascii") == '{\n "entries": 2,\n "rows": [[1, "a"], [2, "b"]]\n}\n'

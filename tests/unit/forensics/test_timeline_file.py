@@ -99,3 +99,19 @@ def test_many_rows_need_little_memory_and_give_the_same_bytes(tmp_path: Path, mo
     assert [row.split(",")[0] for row in table] == sorted(row.split(",")[0] for row in table)
     for name in ("timeline.bodyfile.gz", "timeline.csv.gz"):
         assert (tmp_path / "one/out" / name).read_bytes() == (tmp_path / "two/out" / name).read_bytes()
+
+
+@pytest.mark.parametrize(("times", "expected"), [
+    ((5, 5, 5, 5), [(5, "macb")]), ((5, 5, 5, 3), [(5, "mac."), (3, "...b")]), ((5, 5, 5, None), [(5, "mac.")]),
+    ((5, 4, 5, 4), [(5, "m.c."), (4, ".a.b")]), ((None, 4, None, 3), [(4, ".a.."), (3, "...b")]),
+    ((None, None, None, None), []), ((0, 0, 0, 0), [(0, "macb")]),
+    ((1, 2, 3, 1), [(1, "m..b"), (2, ".a.."), (3, "..c.")]),
+])
+def test_each_time_comes_once_with_its_flags(times: tuple[int | None, ...], expected: list[tuple[int, str]]) -> None:
+    assert list(timeline_file.moments(entry(b"/a", *times))) == expected
+
+
+def test_of_more_chosen_rows_than_there_is_room_the_newest_stay(tmp_path: Path) -> None:
+    found = [("p1", entry(b"/c", T + number, T - number, None, None)) for number in range(1, 4)]
+    result, _body, _table = write(found, tmp_path, newest=2, chosen={("p1", "/c")})
+    assert [row[0] for row in result.newest] == [T + 2, T + 3]
