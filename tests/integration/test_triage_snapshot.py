@@ -34,7 +34,8 @@ ALARM = ("high", "critical")
 def ask(folder: Path, *options: str, operator: dict[str, Any] | None = None, **fields: Any) -> CompletedProcess[str]:
     """Ask for a triage; `operator` is laid over the lab's inventory."""
     (folder / "request.json").write_text(json.dumps({**VALID, **fields}))
-    (folder / "operator.yml").write_text(json.dumps({"all": {"hosts": {"localhost": operator or {}}}}))
+    settings = {"dfir_aws_reports_dest": str(folder / "reports"), **(operator or {})}
+    (folder / "operator.yml").write_text(json.dumps({"all": {"hosts": {"localhost": settings}}}))
     return run("ansible-playbook", "-i", "inventories/lab", "-i", str(folder / "operator.yml"),
                "playbooks/triage_snapshot.yml", "-e", f"@{folder}/request.json", *options)
 
@@ -87,6 +88,8 @@ def test_what_the_intruder_left_is_on_the_screen_in_the_bucket_and_in_the_mail(
     assert b"Content-Security-Policy" in files["report.html"] and len(files["report.html"]) < 5 << 20
     flat = " ".join(done.stdout.split())
     assert "shop-web-01" in flat and f"s3://{BUCKET}/{incident}/" in flat and "report.html" in flat
+    here = tmp_path / "reports" / incident / VALID["aws_snapshot_id"] / "triage"
+    assert {path.name: path.read_bytes() for path in here.iterdir()} == files and f"{here}/report.html" in flat
     [mail] = [mail for mail in list_mails(lab.mails) if incident in mail.subject]
     assert "critical" in mail.subject and "shop-web-01" in mail.text and "report.html" in mail.text
 

@@ -18,11 +18,12 @@ def kept(done: Mapping[str, Any], report: Mapping[str, Any], prefix: str, bucket
     """
     places = ([f"s3://{bucket}/{prefix}"] if bucket else []) + ([dest] if dest else [])
     lines = [line.rstrip() for line in str(report["short"]).splitlines()]
+    named = [line for line in lines if not line.startswith("Report: ")] if places else lines  # its place follows
     return {
         "changed": bool(done["changed"]),
         "places": places,
         "files": [{"name": str(file["path"]).rpartition("/")[2], "sha256": file["sha256"], "bytes": file["bytes"]}
                   for file in (*done["files"], report)],
         "lines": lines,
-        "screen": [*lines, *(f"Report: {place.rstrip('/')}/report.html" for place in places)],
+        "screen": [*named, *(f"Report: {place.rstrip('/')}/report.html" for place in places)],
     }
