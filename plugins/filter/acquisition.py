@@ -166,6 +166,32 @@ def _lines(item: Mapping[str, Any], bucket: str, home: str) -> Iterator[str]:
         yield f"  Metadata that could not be had, recorded with its error: {names}"
 
 
+def acquisition_followed(result: Mapping[str, Any], request: Mapping[str, Any], hosts: Any) -> dict[str, Any]:
+    """What came of the acquisition, and of the looks into its snapshots, where these were asked for.
+
+    :param hosts: variables by host; each snapshot that was looked into is a host.
+    """
+    if not result or request["afterwards"] == "none":
+        return dict(result)
+    lines, problems = [], []
+    for one in result["evidence"]:
+        name = one["snapshot_id"]
+        found = hosts[name] if name in hosts else {}  # noqa: SIM401  hostvars are no dictionary
+        if "triage_result" in found:
+            seen = found["triage_result"]
+            counts = ", ".join(f"{number} {severity}" for severity, number in seen["counts"].items() if number)
+            where = ", ".join(seen["places"]) or "kept nowhere"
+            lines.append(f"{name}: looked into: {counts or 'no findings'}; {where}")
+        elif not one["own"]:
+            lines.append(f"{name}: NOT looked into: it belongs to the account {one['account']}. Share it with this "
+                         "account, copy it, and look into the copy (playbooks/triage_snapshot.yml).")
+        else:
+            why = (found.get("acquire_instance_problem") or {}).get("message") or "it was not completed"
+            problems.append(f"{name} could not be looked into: {one_line(why, 400)}")
+    return {**result, "lines": [*result["lines"], *lines, *problems],
+            "problem": " ".join(part for part in (result["problem"], *problems) if part)}
+
+
 def acquisition_report(result: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
     """The data of the report: one page for all instances. The same result gives the same data."""
     each = result["instances"]
@@ -224,4 +250,5 @@ class FilterModule:
         """Their names."""
         return {"acquisition_plan": acquisition_plan, "acquisition_plan_lines": acquisition_plan_lines,
                 "acquisition_result": acquisition_result, "acquisition_report": acquisition_report,
-                "acquisition_access": acquisition_access, "acquisition_role": acquisition_role}
+                "acquisition_followed": acquisition_followed, "acquisition_access": acquisition_access,
+                "acquisition_role": acquisition_role}

@@ -83,6 +83,8 @@ WISHES: dict[str, tuple[Field, ...]] = {
               "most 40.", r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}", longest=40, required=False),
         Field("cloudtrail_days", "integer", "must be a whole number of days from {least} to {most}, for which "
               "CloudTrail is looked up (0: not at all).", r"[0-9]{1,2}", required=False, default=7, least=0, most=90),
+        Field("afterwards", "text", "must be 'none' or 'triage' (look into what was captured).",
+              allowed=("none", "triage"), required=False, default="none"),
         _COMMON["attempt"],
     ),
 }

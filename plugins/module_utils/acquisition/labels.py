@@ -55,7 +55,7 @@ def build(values: Mapping[str, Any], analyst: Mapping[str, Any], caller: Caller,
         "instance_tags": dict(pair.split("=", 1) for pair in what["tags"]),
         "exclude_volumes": values["exclude_volumes"] or [], "exclude_root": values["exclude_root"],
         "label": values["label"] or "", "cloudtrail_days": values["cloudtrail_days"],
-        "requested_at": iso(now), "artifact_bucket": bucket,
+        "afterwards": values["afterwards"], "requested_at": iso(now), "artifact_bucket": bucket,
     }
 
 
