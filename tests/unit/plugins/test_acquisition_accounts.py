@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ansible_collections.dfir.aws.plugins.module_utils import assumed_role, oper
 from ansible_collections.dfir.aws.plugins.module_utils.acquisition import labels, plan, targets
 from botocore.exceptions import ClientError
 
+IAM = Path(__file__).resolve().parents[3] / "docs" / "iam"
 HOME, OTHER, THIRD = "123456789012", "210987654321", "321098765432"
 ONE, TWO, THREE = (f"i-{letter * 17}" for letter in "abc")
 VALID = {"analyst_uid": "alice", "incident": "INC-1", "aws_instance_region": "eu-west-1"}
@@ -231,3 +233,32 @@ def test_a_session_is_shared_and_renewed_before_it_ends() -> None:
 def test_a_role_that_is_refused_is_no_traceback() -> None:
     with pytest.raises(assumed_role.CannotEnter, match="cannot be assumed"):
         made(assumed_role.Entrance(ROLE, Sts))
+
+
+def test_the_role_of_a_member_account_may_what_the_controller_may_but_for_the_bucket() -> None:
+    def statements(name: str) -> list[dict[str, Any]]:
+        text = (IAM / name).read_text(encoding="utf-8").replace("MEMBER_ID", "ACCOUNT_ID")
+        return list(json.loads(text)["Statement"])
+
+    own = statements("acquisition-policy.json")
+    assert statements("member-acquisition-policy.json") == [one for one in own if "s3:" not in str(one["Action"])]
+
+
+def looked(*evidence: dict[str, Any], afterwards: str = "triage", **hosts: dict[str, Any]) -> dict[str, Any]:
+    result = {"lines": ["first"], "problem": "", "evidence": list(evidence)}
+    return acquisition.acquisition_followed(result, {"afterwards": afterwards}, {
+        name.replace("_", "-"): variables for name, variables in hosts.items()})
+
+
+def test_each_look_into_a_snapshot_has_a_line_and_a_failure_is_a_problem() -> None:
+    ours, theirs = {"snapshot_id": "snap-1", "account": HOME, "own": True}, {
+        "snapshot_id": "snap-2", "account": OTHER, "own": False}
+    seen = {"triage_result": {"counts": {"high": 2, "low": 0}, "places": ["s3://b/x/"]}}
+    assert looked(ours, theirs, afterwards="none")["lines"] == ["first"]
+    told = looked(ours, theirs, snap_1=seen)
+    assert told["lines"][1] == "snap-1: looked into: 2 high; s3://b/x/" and told["problem"] == ""
+    assert "snap-2: NOT looked into: it belongs to the account" in told["lines"][2]
+    failed = looked(ours, snap_1={"acquire_instance_problem": {"message": "no rights\non it"}})
+    assert failed["problem"] == failed["lines"][1] == "snap-1 could not be looked into: no rights on it"
+    assert "it was not completed" in looked(ours)["problem"]
+    assert acquisition.acquisition_followed({}, {"afterwards": "triage"}, {}) == {}
