@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-ACCOUNT = "123456789012"
+ACCOUNT = "123456789012"  # where the controller lives: the forensic account
+MEMBER = "210987654321"  # an account of the same organization, with instances that can be acquired
+ACCOUNTS = (ACCOUNT, MEMBER)
 
 # Addresses inside the lab's own network namespace. The first three are from TEST-NET-2 (RFC 5737): they exist nowhere.
 SERVICE_IP = "198.51.100.1"  # AWS endpoint, package source and image registry, as the hosts see them

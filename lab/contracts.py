@@ -144,8 +144,8 @@ class SnapshotCatalog(Protocol):
         ...
 
     def start(self, region: str, gib: int, *, parent: str | None, description: str, tags: Mapping[str, str],
-              encrypted: bool, kms_key: str | None, client_token: str | None) -> str:
-        """Make a pending snapshot and return its id (the same id for the same `client_token`)."""
+              encrypted: bool, kms_key: str | None, client_token: str | None, account: str) -> str:
+        """Make a pending snapshot of an account and return its id (the same id for the same `client_token`)."""
         ...
 
     def complete(self, region: str, snapshot_id: str) -> None: ...
@@ -160,6 +160,10 @@ class Authorizer(Protocol):
 
     def secret_key(self, access_key: str, session_token: str | None) -> str:
         """The secret of an access key (refused: unknown, inactive, expired, or the wrong session token)."""
+        ...
+
+    def account(self, access_key: str, session_token: str | None) -> str:
+        """The account of an access key; refused as `secret_key` refuses."""
         ...
 
     def check(self, *, method: str, path: str, query: str, headers: Mapping[str, str], action: str, resource: str,

@@ -18,6 +18,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from lab import seed_member
 from lab.aws.account import ADMIN, CONTROLLER, CUSTODIAN, REGIONS
 from lab.cli_client import LabError
 from lab.config import ACCOUNT, CHECKOUT, LabConfig
@@ -87,6 +88,8 @@ def policies(settings: LabConfig) -> None:
                         PolicyDocument=document("imaging-policy.json"))
     iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-acquisition",
                         PolicyDocument=document("acquisition-policy.json"))
+    iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-member-access",
+                        PolicyDocument=document("member-access-policy.json"))
     iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-toolbox",
                         PolicyDocument=document("toolbox-policy.json"))
     iam.put_user_policy(UserName=CUSTODIAN[0], PolicyName="dfir-custody",
@@ -223,8 +226,11 @@ def seed(settings: LabConfig, *, evidence: bool, say: Callable[[str], None]) -> 
         raise LabError(f"the account could not be filled: {error}") from None
     say(f"account {ACCOUNT}: user {CONTROLLER[0]}, boundary /dfir/{BOUNDARY}, bucket {BUCKET}, key {KEY_ALIAS}")
     if not evidence:
+        seed_member.seed(settings, evidence="", share=None, say=say)
         say("no evidence snapshot, as asked (--no-evidence)")
         return
     say("preparing the evidence disk (under two minutes the first time, then cached), uploading it by EBS direct")
     for region in EVIDENCE:
         say(f"evidence: {evidence_snapshot(settings, region, say)} in {region}")
+    seed_member.seed(settings, evidence=evidence_snapshot(settings, seed_member.REGION, say),
+                     share=client(settings, "ec2", seed_member.REGION), say=say)

@@ -20,6 +20,7 @@ from . import (
     moto_app,
     quotas,
     s3_checksums,
+    sts_roles,
 )
 from .gate import Authorizer, Gate
 from .rooms import Catalog, Metadata
@@ -48,7 +49,7 @@ def start(world: World) -> Aws:
     """An empty account. There is one AWS per process: moto's models are global."""
     global _application
     for module in (ec2_snapshots, ec2_snapshot_sets, ec2_locks, ec2_volumes, ec2_instances, ec2_groups, ec2_responses,
-                   quotas, s3_checksums):
+                   quotas, s3_checksums, sts_roles):
         module.install()
     set_current(world)
     moto_app.reset()

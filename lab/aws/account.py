@@ -13,6 +13,8 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
+from lab.config import MEMBER
+
 from . import moto_app
 
 # isort: split
@@ -24,6 +26,8 @@ from moto.ssm.models import Parameter
 CONTROLLER = ("dfir-controller", "AKIADFIRLABCONTROLLER", "lab-controller-secret-not-a-secret-0000000")
 CUSTODIAN = ("dfir-custodian", "AKIADFIRLABCUSTODIAN", "lab-custodian-secret-not-a-secret-000000000")
 ADMIN = ("lab-admin", "AKIADFIRLABADMIN0000", "lab-admin-secret-not-a-secret-000000000000")
+MEMBER_ADMIN = ("lab-admin", "AKIADFIRLABMEMBER000", "lab-member-admin-secret-not-a-secret-000000")
+EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 REGIONS = ("eu-west-1", "us-east-1")
 DEBIAN_OWNER = "136693071363"
 AMAZON_OWNER = "137112412989"
@@ -37,7 +41,7 @@ AMAZON_IDS = {"eu-west-1": "ami-0a20230000a1a0001", "us-east-1": "ami-0a20230000
 
 
 def user(name: str, key_id: str, secret: str, policy: dict[str, Any] | None = None) -> None:
-    """A user with a fixed access key."""
+    """A user of the acting account with a fixed access key."""
     iam = moto_app.iam()
     if name not in iam.users:
         iam.create_user("us-east-1", name)
@@ -105,17 +109,24 @@ def parameter(region: str, name: str, value: str) -> None:
             keyid=None, last_modified_date=utcnow(), version=1, data_type="aws:ec2:image"))
 
 
+def _public() -> None:
+    """What AWS and image makers give every account."""
+    for region in REGIONS:
+        image(region, DEBIAN_IDS[region], DEBIAN_NAME, DEBIAN_OWNER, alias=None,
+              description="Debian 12 (20260901-2222)")
+        image(region, AMAZON_IDS[region], AMAZON_NAME, AMAZON_OWNER, alias="amazon",
+              description="Amazon Linux 2023 AMI 2023.9.20260901.0 x86_64 HVM kernel-6.12")
+        parameter(region, DEBIAN_PARAMETER, DEBIAN_IDS[region])
+        parameter(region, AMAZON_PARAMETER, AMAZON_IDS[region])
+
+
 def prepare() -> None:
-    """Fill a new account."""
+    """Fill new accounts."""
     with moto_app.MODELS:
         user(*CONTROLLER)
         user(*CUSTODIAN)
-        user(*ADMIN, policy={"Version": "2012-10-17",
-                             "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
-        for region in REGIONS:
-            image(region, DEBIAN_IDS[region], DEBIAN_NAME, DEBIAN_OWNER, alias=None,
-                  description="Debian 12 (20260901-2222)")
-            image(region, AMAZON_IDS[region], AMAZON_NAME, AMAZON_OWNER, alias="amazon",
-                  description="Amazon Linux 2023 AMI 2023.9.20260901.0 x86_64 HVM kernel-6.12")
-            parameter(region, DEBIAN_PARAMETER, DEBIAN_IDS[region])
-            parameter(region, AMAZON_PARAMETER, AMAZON_IDS[region])
+        user(*ADMIN, policy=EVERYTHING)
+        _public()
+        with moto_app.acting(MEMBER):
+            user(*MEMBER_ADMIN, policy=EVERYTHING)
+            _public()

@@ -138,10 +138,10 @@ def _understand_s3(call: Call, request: Any) -> None:
 
 
 def for_moto(call: Call, environ: Mapping[str, Any],
-             adapt: Callable[[Call, dict[str, str]], None] | None = None) -> dict[str, Any]:
+             adapt: Callable[[Call, dict[str, str]], None] | None = None, *, account: str) -> dict[str, Any]:
     """The environment that moto gets: plain body, presigned parameters turned into a header that it understands.
 
-    `adapt` may change header fields.
+    `adapt` may change header fields. `account` is the one whose models serve the call, whatever the client says.
     """
     out = {name: value for name, value in environ.items() if not name.startswith("HTTP_")}
     headers = dict(call.headers)
@@ -159,6 +159,7 @@ def for_moto(call: Call, environ: Mapping[str, Any],
                                     "aws4_request, SignedHeaders=host, Signature=none")
     if adapt is not None:
         adapt(call, headers)
+    headers["x-moto-account-id"] = account
     # moto takes the region from a user agent that names one; only the signature counts.
     headers["user-agent"] = headers.get("user-agent", "").replace("region/", "region-")
     for name, value in headers.items():

@@ -49,7 +49,7 @@ def rules_of(instance: Any) -> tuple[Rule, ...]:
 
 def refresh(region: str) -> None:
     """Tell every host whose admission changed."""
-    hosts = current().hosts
+    hosts = current().hosts_of(moto_app.CALL.account)
     for instance in moto_app.ec2(region).all_instances():
         if instance.state not in ("pending", "running"):
             continue

@@ -169,6 +169,7 @@ def user_data_of(instance: Any) -> bytes:
 def boot(instance: Any, *, again: bool = False) -> None:
     """Start the host aside; the instance is running once that succeeded. `again`: it was stopped before."""
     world = current()
+    hosts = world.hosts_of(instance.ec2_backend.account_id)
     instance.lab_end = None
 
     def ended(_: str, how: str) -> None:
@@ -177,10 +178,10 @@ def boot(instance: Any, *, again: bool = False) -> None:
 
     def start(spec: HostSpec) -> None:
         if again:
-            world.hosts.restart(instance.id)  # type: ignore[union-attr]
-            world.hosts.set_rules(instance.id, spec.rules)  # type: ignore[union-attr]
+            hosts.restart(instance.id)  # type: ignore[union-attr]
+            hosts.set_rules(instance.id, spec.rules)  # type: ignore[union-attr]
         else:
-            world.hosts.boot(spec, ended)  # type: ignore[union-attr]
+            hosts.boot(spec, ended)  # type: ignore[union-attr]
 
     def work() -> None:
         with instance.lab_host:  # who stops it meanwhile waits until it can be stopped
@@ -189,14 +190,14 @@ def boot(instance: Any, *, again: bool = False) -> None:
                     return
                 spec = spec_of(instance)
                 instance.lab_rules = spec.rules
-            if world.hosts is not None:
+            if hosts is not None:
                 try:
                     start(spec)
                 except Exception:
                     LOG.exception("the host of %s could not be started", instance.id)
                     ended(instance.id, "died")
                     return
-        if world.hosts is None and (dies := world.faults.take(
+        if hosts is None and (dies := world.faults.take(
                 "ec2.boot_dies", region=spec.region, instance=instance.id, instance_type=spec.instance_type)):
             # With hosts, the host itself dies of this fault.
             world.after(float(dies.args.get("seconds", 0)), lambda: ended(instance.id, "died"))
@@ -235,7 +236,7 @@ def finish(instance: Any, reason: tuple[str, str], state: str = "terminated") ->
     if instance.state == "terminated":
         return
     world = current()
-    hosts = world.hosts
+    hosts = world.hosts_of(instance.ec2_backend.account_id)
     instance.lab_end = (state, reason)
     _why(instance, reason)
     for nic in list(instance.nics.values()):
@@ -291,7 +292,7 @@ def _end(instance: Any, state: str, passing: str) -> InstanceState:
     instance.lab_end = (state, API_REASON)
     set_state(instance, passing)
     _why(instance, API_REASON)
-    hosts = world.hosts
+    hosts = world.hosts_of(instance.ec2_backend.account_id)
     if hosts is None or was_off:
         world.after(world.delays.instance, lambda: finish(instance, API_REASON, state))
         return previous
@@ -340,7 +341,7 @@ def reboot(self: Any) -> None:
     """RebootInstances of one."""
     if self.state != "running":
         raise EC2ClientError("IncorrectInstanceState", f"The instance '{self.id}' is not running.")
-    hosts = current().hosts
+    hosts = current().hosts_of(self.ec2_backend.account_id)
     if hosts is not None:
         current().aside(f"reboot {self.id}", lambda: hosts.restart(self.id))
 

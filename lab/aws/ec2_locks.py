@@ -11,8 +11,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from lab.config import ACCOUNT
-
 from . import moto_app  # noqa: F401  first: it sets what moto reads while it is imported
 from .account import ForeignImage
 from .ec2_filters import chosen, page
@@ -81,7 +79,7 @@ def why_kept(backend: Any, snapshot: Any) -> EC2ClientError | None:
 def delete_snapshot(self: Any, snapshot_id: str) -> Any:
     """DeleteSnapshot: refused while a lock holds it or an image uses it."""
     snapshot = get_snapshot(self, snapshot_id)
-    kept = why_kept(self, snapshot) if snapshot.owner_id == ACCOUNT else None
+    kept = why_kept(self, snapshot) if snapshot.owner_id == self.account_id else None
     if kept:
         raise kept
     return delete(self, snapshot_id)
@@ -89,7 +87,7 @@ def delete_snapshot(self: Any, snapshot_id: str) -> Any:
 
 def _mine(self: Any, name: str) -> Any:
     snapshot = get_snapshot(self.ec2_backend, name)
-    if snapshot.owner_id != ACCOUNT:
+    if snapshot.owner_id != self.ec2_backend.account_id:
         raise EC2ClientError("AuthFailure", f"You do not own the snapshot {name}.")
     return snapshot
 
@@ -131,9 +129,9 @@ def unlock_snapshot(self: Any) -> ActionResult:
 
 def describe_locked_snapshots(self: Any) -> ActionResult:
     """DescribeLockedSnapshots: the account's own, in pages."""
-    ids = self._get_param("SnapshotIds", [])
+    ids, owner = self._get_param("SnapshotIds", []), self.ec2_backend.account_id
     found = [_mine(self, name) for name in ids] if ids else \
-        [item for item in self.ec2_backend.snapshots.values() if item.owner_id == ACCOUNT]
+        [item for item in self.ec2_backend.snapshots.values() if item.owner_id == owner]
 
     def value(snapshot: Any, name: str) -> Any:
         if name != "lock-state":
@@ -142,7 +140,7 @@ def describe_locked_snapshots(self: Any) -> ActionResult:
 
     locked = chosen([item for item in found if lock_of(item)], self._filters_from_querystring(), value)
     shown, following = page(locked, self._get_int_param("MaxResults"), self._get_param("NextToken"))
-    return ActionResult({"Snapshots": [{"OwnerId": ACCOUNT, **lock_of(item).answer(item.id)}  # type: ignore[union-attr]
+    return ActionResult({"Snapshots": [{"OwnerId": owner, **lock_of(item).answer(item.id)}  # type: ignore[union-attr]
                                        for item in shown], "NextToken": following})
 
 
@@ -169,7 +167,7 @@ def register_image(self: Any) -> ActionResult:
             get_snapshot(self.ec2_backend, item["Ebs"]["SnapshotId"])
     image = RegisteredImage(
         self.ec2_backend, mappings, name=self._get_param("Name"), description=self._get_param("Description", ""),
-        owner_id=ACCOUNT, architecture=self._get_param("Architecture"), virtualization_type="hvm",
+        owner_id=self.ec2_backend.account_id, architecture=self._get_param("Architecture"), virtualization_type="hvm",
         root_device_type="ebs", root_device_name=self._get_param("RootDeviceName") or "/dev/sda1",
         region_name=self.ec2_backend.region_name)
     self.ec2_backend.amis[image.id] = image

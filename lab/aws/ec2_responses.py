@@ -54,7 +54,7 @@ def block_device_mapping(self: Any) -> list[dict[str, Any]]:
 def get_console_output(self: Any) -> ActionResult:
     """What the host printed while it booted, SSH fingerprints included."""
     instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
-    hosts = current().hosts
+    hosts = current().hosts_of(self.ec2_backend.account_id)
     text = getattr(instance, "lab_console", None)
     if text is None:
         try:

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import re
 from typing import Any
 
-from lab.config import ACCOUNT
+from lab.config import ACCOUNTS
 
-from . import moto_app, needs
+from . import kms_keys, moto_app, needs
 from .ec2_filters import chosen, page, tag_value
 from .world import current
 
@@ -26,6 +28,7 @@ NO_VOLUME = "vol-ffffffff"
 STEPS = 10  # how many times the progress of something slow moves
 BLOCK = 524_288
 _describe_attribute = ElasticBlockStore.describe_snapshot_attribute
+_modify_attribute = ElasticBlockStore.modify_snapshot_attribute
 KMS_REFUSED = "Given key ID is not accessible"
 
 
@@ -102,19 +105,40 @@ def not_found(name: str) -> EC2ClientError:
     return EC2ClientError("InvalidSnapshot.NotFound", f"The snapshot '{name}' does not exist.")
 
 
+def seen_from(backend: Any, snapshot: Any) -> Any:
+    """A snapshot as an account sees it: another account's has the tags that the looking account gave it, if any."""
+    if snapshot.ec2_backend is backend:
+        return snapshot
+    view = copy.copy(snapshot)
+    view.ec2_backend = backend
+    return view
+
+
 def get_snapshot(self: Any, snapshot_id: str) -> Any:
-    """Replaces moto's: the error names the snapshot."""
-    found = self.snapshots.get(snapshot_id)
-    if found is None or not found.visible_to(ACCOUNT):
+    """Replaces moto's: the error names the snapshot, and what other accounts share is found."""
+    found = self.snapshots.get(snapshot_id) or moto_app.snapshot(self.region_name, snapshot_id)
+    if found is None or not found.visible_to(self.account_id):
         raise not_found(snapshot_id)
-    return found
+    return seen_from(self, found)
 
 
-def default_key(region: str) -> str:
-    """The ARN of the account's `alias/aws/ebs` key in a region."""
-    backend = moto_app.ec2(region)
+def visible_snapshots(backend: Any) -> list[Any]:
+    """The account's own snapshots of a region, and those that others share with it or with everybody."""
+    out = list(backend.snapshots.values())
+    for account in ACCOUNTS:
+        if account != backend.account_id and backend.region_name in moto_app.ec2_regions(account):
+            out += [seen_from(backend, other) for other
+                    in moto_app.ec2(backend.region_name, account).snapshots.values()]
+    return [snapshot for snapshot in out if snapshot.visible_to(backend.account_id)]
+
+
+def default_key(backend: Any) -> str:
+    """The ARN of an account's `alias/aws/ebs` key in a region, or of what it has set in its place."""
     if not backend.default_kms_key_id:
         backend._create_default_encryption_key()
+        arn = str(backend.default_kms_key_id)
+        key = moto_app.kms(backend.region_name, backend.account_id).keys[arn.rsplit("/", 1)[-1]]
+        key.policy = json.dumps(kms_keys.managed_policy(backend.account_id, backend.region_name))
     return str(backend.default_kms_key_id)
 
 
@@ -140,7 +164,7 @@ def copy_snapshot(self: Any, source_snapshot_id: str, source_region: str, descri
                   kms_key_id: str | None, encrypted: bool = False, kms_refusal: str | None = None) -> LabSnapshot:
     """CopySnapshot: a new id at once, blocks and failures later."""
     region = self.region_name
-    source = get_snapshot(moto_app.ec2(source_region), source_snapshot_id)
+    source = get_snapshot(moto_app.ec2(source_region, self.account_id), source_snapshot_id)
     if source.status != "completed":
         raise EC2ClientError("IncorrectState", f"The snapshot {source_snapshot_id} is in state '{source.status}'; "
                                                "only a completed snapshot can be copied.")
@@ -153,7 +177,7 @@ def copy_snapshot(self: Any, source_snapshot_id: str, source_region: str, descri
     refusal = None
     key: str | None = None
     if encrypted:
-        key = needs.key_arn(region, kms_key_id) if kms_key_id else default_key(region)
+        key = needs.key_arn(region, kms_key_id) if kms_key_id else default_key(self)
         # AWS looks at the key only after it has answered: the copy then ends in state error (pitfall 35).
         if key is None or kms_refusal:
             refusal = KMS_REFUSED
@@ -212,7 +236,7 @@ def create_snapshot(self: Any, volume_id: str, description: str | None, owner_id
 def delete_snapshot(self: Any, snapshot_id: str) -> Any:
     """DeleteSnapshot: blocks go too. What keeps it, `ec2_locks` asks before."""
     snapshot = get_snapshot(self, snapshot_id)
-    if snapshot.owner_id != ACCOUNT:
+    if snapshot.owner_id != self.account_id:
         raise EC2ClientError("AuthFailure", f"You do not own the snapshot {snapshot_id}.")
     refused = current().faults.take("ec2.delete_refused", region=self.region_name, snapshot=snapshot_id)
     if refused:
@@ -242,14 +266,14 @@ def describe_snapshots(self: Any) -> ActionResult:
     """DescribeSnapshots with ids, owners, who may restore, filters and pages."""
     backend = self.ec2_backend
     ids = self._get_param("SnapshotIds", [])
-    owners = [ACCOUNT if o == "self" else o for o in self._get_param("OwnerIds", [])]
-    restorable = [ACCOUNT if o == "self" else o for o in self._get_param("RestorableByUserIds", [])]
+    owners = [backend.account_id if o == "self" else o for o in self._get_param("OwnerIds", [])]
+    restorable = [backend.account_id if o == "self" else o for o in self._get_param("RestorableByUserIds", [])]
     limit, token = self._get_int_param("MaxResults"), self._get_param("NextToken")
     if ids and (limit is not None or token):
         raise EC2ClientError("InvalidParameterCombination",
                              "The parameter snapshotSet cannot be used with the parameter maxResults")
     found = [get_snapshot(backend, name) for name in ids] if ids else \
-        [s for s in backend.snapshots.values() if s.visible_to(ACCOUNT)]
+        visible_snapshots(backend)
     if owners:
         found = [s for s in found if s.owner_id in owners]
     if restorable:
@@ -268,11 +292,35 @@ def product_codes_answer(codes: list[str]) -> list[dict[str, str]]:
 def describe_snapshot_attribute(self: Any) -> ActionResult:
     """DescribeSnapshotAttribute: one attribute, and to the owner alone."""
     snapshot = get_snapshot(self.ec2_backend, self._get_param("SnapshotId"))
-    if snapshot.owner_id != ACCOUNT:
+    if snapshot.owner_id != self.ec2_backend.account_id:
         raise EC2ClientError("AuthFailure", f"Not authorized for resource: {snapshot.id}")
     if self._get_param("Attribute") == "productCodes":
         return ActionResult({"SnapshotId": snapshot.id, "ProductCodes": product_codes_answer(snapshot.product_codes)})
     return _describe_attribute(self)
+
+
+def modify_snapshot_attribute(self: Any) -> ActionResult:
+    """ModifySnapshotAttribute: sharing, by the owner alone, and never what AWS' own key encrypts."""
+    backend = self.ec2_backend
+    snapshot = get_snapshot(backend, self._get_param("SnapshotId"))
+    if snapshot.owner_id != backend.account_id:
+        raise EC2ClientError("AuthFailure", f"Not authorized for resource: {snapshot.id}")
+    if self._get_param("OperationType") == "add" or self._get_param("CreateVolumePermission.Add", []):
+        _shareable(self, snapshot)
+    return _modify_attribute(self)
+
+
+def _shareable(self: Any, snapshot: Any) -> None:
+    groups = [*(self._get_param("GroupNames", []) or []), *[
+        item["Group"] for item in self._get_param("CreateVolumePermission.Add", []) or [] if item.get("Group")]]
+    if not snapshot.encrypted:
+        return
+    if groups:
+        raise EC2ClientError("OperationNotPermitted", "Encrypted snapshots cannot be shared publicly")
+    region, account = self.ec2_backend.region_name, self.ec2_backend.account_id
+    key = moto_app.kms(region, account).keys.get(str(snapshot.kms_key_id).rsplit("/", 1)[-1])
+    if key is not None and kms_keys.managed(key):
+        raise EC2ClientError("OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared")
 
 
 def copy_snapshot_response(self: Any) -> ActionResult:
@@ -295,3 +343,4 @@ def install() -> None:
     ElasticBlockStore.describe_snapshots = describe_snapshots  # type: ignore[method-assign]
     ElasticBlockStore.copy_snapshot = copy_snapshot_response  # type: ignore[method-assign]
     ElasticBlockStore.describe_snapshot_attribute = describe_snapshot_attribute  # type: ignore[method-assign]
+    ElasticBlockStore.modify_snapshot_attribute = modify_snapshot_attribute  # type: ignore[method-assign]

@@ -85,7 +85,8 @@ def create_volume(self: Any, size: Any, zone_name: str, snapshot_id: str | None 
     vanishes = False
     if encrypted:
         key = needs.key_arn(self.region_name, kms_key_id) if kms_key_id else \
-            (source.kms_key_id if source is not None and source.kms_key_id else default_key(self.region_name))
+            (source.kms_key_id if source is not None and source.kms_key_id and source.owner_id == self.account_id
+             else default_key(self))
         # Without rights on the key AWS answers with an id and takes the volume away again (pitfall 36).
         vanishes = key is None or bool(kms_refusal)
     defaults = {"gp3": (3000, 125), "gp2": (max(100, min(3 * size, 16000)), None)}.get(volume_type, (None, None))
@@ -165,7 +166,7 @@ def make_device(attachment: Any) -> None:
     volume, instance, world = attachment.volume, attachment.instance, current()
     if volume.attachment is not attachment:
         return
-    hosts = world.hosts
+    hosts = world.hosts_of(volume.ec2_backend.account_id)
     if hosts is None or volume.lab_root or instance.state in ("shutting-down", "terminated"):
         _attached(attachment)
         return
@@ -215,7 +216,7 @@ def detach_volume(self: Any, volume_id: str, instance_id: str | None = None,
     attachment.status = attachment.state = "detaching"
     instance.block_device_mapping[attachment.device].status = "detaching"
     world = current()
-    hosts = world.hosts
+    hosts = world.hosts_of(self.account_id)
     if hosts is None or volume.lab_root or instance.state in ("pending", "shutting-down", "terminated"):
         world.after(world.delays.attach, lambda: release(attachment))
         return attachment

@@ -12,10 +12,21 @@ from datetime import datetime, timezone
 from typing import Any
 
 from lab import sigv4
-from lab.config import ACCOUNT
 from lab.contracts import Refused
 
-from . import calls, ec2_groups, kms_keys, moto_app, needs, policy, principals, refusals, s3_checksums
+from . import (
+    calls,
+    ec2_groups,
+    kms_keys,
+    moto_app,
+    needs,
+    policy,
+    principals,
+    refusals,
+    resources,
+    s3_checksums,
+    sts_roles,
+)
 from .calls import Call
 from .conditions import CannotEvaluate
 from .needs_s3 import arn as s3_arn
@@ -46,7 +57,7 @@ def surroundings(call: Call, caller: Principal) -> dict[str, list[str]]:
         **principals.context(caller), "aws:sourceip": [call.source_ip],
         "aws:securetransport": [str(call.secure).lower()], "aws:requestedregion": [call.region],
         "aws:currenttime": [now.isoformat()], "aws:epochtime": [str(int(now.timestamp()))],
-        "aws:viaawsservice": ["false"], "aws:resourceaccount": [ACCOUNT],
+        "aws:viaawsservice": ["false"], "aws:resourceaccount": [caller.account],
     }
     for header, key in (("user-agent", "aws:useragent"), ("referer", "aws:referer")):
         if header in call.headers:
@@ -54,42 +65,25 @@ def surroundings(call: Call, caller: Principal) -> dict[str, list[str]]:
     return keys
 
 
-def resource_policies(need: Need) -> list[Mapping[str, Any]]:
-    """The policy of the bucket that a need is about; roles' trust policies are asked apart."""
-    if not need.resource.startswith("arn:aws:s3:::"):
-        return []
-    bucket = moto_app.s3().buckets.get(need.resource[13:].split("/", 1)[0])
-    if bucket is None or not bucket.policy:
-        return []
-    text = bucket.policy.decode() if isinstance(bucket.policy, bytes) else bucket.policy
-    return [policy.parse(text)]
-
-
 def decision(caller: Principal, need: Need, known: policy.PolicySet | None = None) -> policy.Decision:
-    """Whether a caller may."""
+    """Whether a caller may. On what is another account's, both accounts decide."""
     if need.action in ALWAYS:
         return policy.Decision(True)
+    owner = resources.owner(need.resource, caller.account)
+    context = {**need.context, "aws:resourceaccount": [owner]}
+    if need.action.startswith("kms:"):
+        context["kms:calleraccount"] = [caller.account]
+    need = Need(need.action, need.resource, context)
     try:
-        result = policy.decide(need, known or principals.policies(caller), principals=caller.arns, account=ACCOUNT,
-                               resource_policies=resource_policies(need))
-        if result.allowed and need.action == "sts:AssumeRole":
-            return _trusted(caller, need)
-        return result
+        documents, required = resources.policies(need)
+        return policy.decide(need, known or principals.policies(caller), principals=caller.arns,
+                             account=caller.account, resource_policies=documents, required=required,
+                             foreign=resources.foreign(need.resource, owner, caller.account)
+                             and not caller.anonymous)
     except CannotEvaluate as error:
         raise Refused(400, "LabNotImplemented",
                       f"A policy that speaks about {need.action} on {need.resource} cannot be evaluated: {error}."
                       ) from None
-
-
-def _trusted(caller: Principal, need: Need) -> policy.Decision:
-    role = next((r for r in moto_app.iam().get_roles() if r.arn == need.resource), None)
-    if role is None:
-        return policy.Decision(False, "because the role does not exist")
-    trust = [policy.parse(role.assume_role_policy_document)]
-    if policy.says(trust, need, "Deny", principals=caller.arns, account=ACCOUNT) or not policy.says(
-            trust, need, "Allow", principals=caller.arns, account=ACCOUNT):
-        return policy.Decision(False, "because the role's trust policy does not admit the caller")
-    return policy.Decision(True)
 
 
 def denied(service: str, caller: Principal, need: Need, reason: str) -> Refused:
@@ -101,12 +95,14 @@ def denied(service: str, caller: Principal, need: Need, reason: str) -> Refused:
                                             f"resource: \"{need.resource}\" {reason}")
     text = f"User: {caller.arn} is not authorized to perform: {need.action}"
     text += f" on resource: {need.resource}" if need.resource != "*" else ""
+    if service == "sts":  # STS does not say whether the role, its trust or the external id is the reason
+        return Refused(403, "AccessDenied", text)
     if service == "ec2":
         return Refused(403, "UnauthorizedOperation", f"You are not authorized to perform this operation. {text} "
                                                      f"{reason}")
-    code = "AccessDenied" if service in ("iam", "sts") else \
+    code = "AccessDenied" if service == "iam" else \
         "AuthorizationError" if service == "sns" else "AccessDeniedException"
-    return Refused(403 if service in ("iam", "sts", "sns") else 400, code, f"{text} {reason}")
+    return Refused(403 if service in ("iam", "sns") else 400, code, f"{text} {reason}")
 
 
 class Gate:
@@ -120,7 +116,7 @@ class Gate:
         lock = moto_app.OBJECTS if call.service == "s3" else moto_app.MODELS
         caller = identify(call)  # first: nobody learns from other errors what is there
         calls.understand(call, environ)
-        with current().trail.recorded(call, caller) as answer, lock:
+        with moto_app.acting(caller.account), current().trail.recorded(call, caller) as answer, lock:
             known = principals.policies(caller)
             base = surroundings(call, caller)
             for need in needs.needs(call, base):
@@ -128,8 +124,9 @@ class Gate:
                 if not result.allowed:
                     raise denied(call.service, caller, need, result.reason)
             refusals.check(call)
+            sts_roles.check(call, caller)
             if call.service == "kms":
-                kms_keys.check(call, needs.key_arn(call.region, call.params.get("KeyId")))
+                kms_keys.check(call, needs.key_arn(call.region, call.params.get("KeyId")), caller.account)
             if call.service == "s3":
                 self._preconditions(call)
                 s3_checksums.check(call)
@@ -150,7 +147,8 @@ class Gate:
 
         try:
             adapt = s3_checksums.for_moto if call.service == "s3" else None
-            result = self._app(calls.for_moto(call, environ, adapt), keep)
+            served_by = kms_keys.owner(call) if call.service == "kms" else caller.account
+            result = self._app(calls.for_moto(call, environ, adapt, account=served_by or caller.account), keep)
             body = b"".join(result)
         except Refused:
             raise
@@ -172,7 +170,7 @@ class Gate:
         if call.operation not in ("CompleteMultipartUpload", "CopyObject"):
             return
         found = moto_app.s3().get_object(call.params["Bucket"], call.params["Key"]) \
-            if call.params["Bucket"] in moto_app.s3().buckets else None
+            if moto_app.bucket(call.params["Bucket"]) is not None else None
         wanted = call.headers.get("if-match", "").strip('"')
         if (call.headers.get("if-none-match") == "*" and found is not None) or (
                 wanted and found is not None and found.etag.strip('"') != wanted):
@@ -187,22 +185,16 @@ class Gate:
         if status.startswith("404") and call.operation in ("GetObject", "HeadObject"):
             bucket = call.params["Bucket"]
             listing = Need("s3:ListBucket", s3_arn(bucket), base)
-            if bucket in moto_app.s3().buckets and not decision(caller, listing, known).allowed:
+            if moto_app.bucket(bucket) is not None and not decision(caller, listing, known).allowed:
                 raise denied("s3", caller, listing, "because no identity-based policy allows the s3:ListBucket action")
 
     @staticmethod
     def _kms(call: Call, caller: Principal, known: policy.PolicySet, base: dict[str, list[str]]) -> str | None:
-        """Whether the caller may use the key that a call names. EC2 itself answers late, so this is only noted."""
-        key = call.params.get("KmsKeyId") if call.operation in ("CopySnapshot", "CreateVolume") else None
-        resource = needs.key_arn(call.region, key) if key else None
-        if resource is None:
-            return None
+        """Whether the caller may use the keys of a copy or a volume. EC2 answers late, so this is only noted."""
         ctx = {**base, "kms:viaservice": [f"ec2.{call.region}.amazonaws.com"], "kms:grantisforawsresource": ["true"],
                "aws:viaawsservice": ["true"]}
-        for action in ("kms:DescribeKey", "kms:CreateGrant", "kms:GenerateDataKeyWithoutPlaintext"):
-            if not decision(caller, Need(action, resource, ctx), known).allowed:
-                return action
-        return None
+        return next((f"{need.action} on {need.resource}" for need in kms_keys.behind(call, ctx)
+                     if not decision(caller, need, known).allowed), None)
 
 
 class Authorizer:
@@ -211,6 +203,10 @@ class Authorizer:
     def secret_key(self, access_key: str, token: str | None) -> str:
         """The secret behind an access key; refuses unknown and expired ones."""
         return principals.find(access_key, token, "ebs").secret
+
+    def account(self, access_key: str, token: str | None) -> str:
+        """Whose access key it is."""
+        return principals.find(access_key, token, "ebs").account
 
     def check(self, *, method: str, path: str, query: str, headers: Mapping[str, str], action: str, resource: str,
               region: str) -> None:
@@ -222,6 +218,12 @@ class Authorizer:
         caller = principals.find(signature.access_key, signature.token, "ebs")
         call = Call("ebs", region, method, path, query, low, b"", "", False,
                     signature=signature)
+        with moto_app.acting(caller.account):
+            self._check(call, caller, action, resource)
+
+    @staticmethod
+    def _check(call: Call, caller: Principal, action: str, resource: str) -> None:
+        region = call.region
         ctx = {**surroundings(call, caller), **_snapshot_tags(region, resource)}
         for unknown in ("aws:sourceip", "aws:securetransport"):  # not told here, hence absent: such an Allow fails
             del ctx[unknown]
@@ -230,8 +232,15 @@ class Authorizer:
             ctx["kms:viaservice"] = [f"ec2.{region}.amazonaws.com"]
         with moto_app.MODELS:
             result = decision(caller, need)
+            found = moto_app.snapshot(region, resource.rsplit("/", 1)[-1])
         if not result.allowed:
             raise denied("ebs", caller, need, result.reason)
+        if action.startswith("ebs:") and found is not None:
+            # Another account's snapshot is there for whom it is shared with, to be read and continued.
+            own = found.owner_id == caller.account
+            if not (own if action in ("ebs:PutSnapshotBlock", "ebs:CompleteSnapshot") else
+                    found.visible_to(caller.account)):
+                raise Refused(404, "ResourceNotFoundException", f"The snapshot '{found.id}' does not exist.")
 
 
 def _snapshot_tags(region: str, resource: str) -> dict[str, list[str]]:

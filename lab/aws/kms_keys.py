@@ -1,22 +1,91 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keys that sign: what moto lets through and AWS does not."""
+"""Keys: whose they are, which ones a copy or a volume uses, and what moto lets through and AWS does not."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from lab.config import ACCOUNTS
 from lab.contracts import Refused
 
 from . import moto_app
 from .calls import Call
+from .policy import Need
 
 SIGNING = {"Sign", "Verify", "GetPublicKey"}
+# What AWS lets another account do with a key, when the key's policy does.
+ACROSS = SIGNING | {"CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey",
+                    "GenerateDataKeyWithoutPlaintext", "GetKeyRotationStatus", "ListGrants", "ReEncrypt", "RetireGrant",
+                    "RevokeGrant"}
 
 
 def _key(region: str, arn: str | None) -> Any:
-    return moto_app.kms(region).keys.get(arn.rsplit("/", 1)[-1]) if arn else None
+    account = arn.split(":")[4] if arn else ""
+    return moto_app.kms(region, account).keys.get(arn.rsplit("/", 1)[-1]) if arn and account in ACCOUNTS else None
+
+
+def owner(call: Call) -> str | None:
+    """The account of the key that a call names by its ARN, where the lab has that account."""
+    name = str(call.params.get("KeyId") or "")
+    account = name.split(":")[4] if name.count(":") >= 5 else ""
+    return account if account in ACCOUNTS else None
+
+
+def managed(key: Any) -> bool:
+    """Whether AWS looks after a key: its policy is AWS', and no other account can ever use it."""
+    return any(alias.startswith("alias/aws/") for alias in key.aliases)
+
+
+def managed_policy(account: str, region: str) -> dict[str, Any]:
+    """The policy of `alias/aws/ebs`: everybody of the account, through EC2, and nobody else."""
+    use = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*",
+           "kms:ReEncrypt*"]
+    return {"Version": "2012-10-17", "Statement": [
+        {"Sid": "Allow access through EBS for all principals in the account that are authorized to use EBS",
+         "Effect": "Allow", "Principal": {"AWS": "*"}, "Action": use, "Resource": "*",
+         "Condition": {"StringEquals": {"kms:CallerAccount": account,
+                                        "kms:ViaService": f"ec2.{region}.amazonaws.com"}}},
+        {"Sid": "Allow direct access to key metadata to the account", "Effect": "Allow",
+         "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Resource": "*",
+         "Action": ["kms:Describe*", "kms:Get*", "kms:List*", "kms:RevokeGrant"]}]}
+
+
+def arn(region: str, key_id: str | None) -> str | None:
+    """The ARN of the KMS key that an id, ARN or alias means; None where there is none."""
+    if not key_id:
+        return None
+    account: str | None = None
+    name = key_id
+    if key_id.startswith("arn:"):
+        parts = key_id.split(":", 5)
+        if len(parts) < 6 or parts[3] != region or parts[4] not in ACCOUNTS:
+            return None
+        account, name = parts[4], parts[5]
+    model = moto_app.kms(region, account)
+    name = name.removeprefix("key/")
+    if name.startswith("alias/"):
+        name = model.get_key_id_from_alias(name) or ""
+    key = model.keys.get(name)
+    return str(key.arn) if key is not None else None
+
+
+def behind(call: Call, context: dict[str, list[str]]) -> list[Need]:
+    """What a copy or a volume needs on the key that it is to have, and on that of an encrypted snapshot it is of."""
+    if call.operation not in ("CopySnapshot", "CreateVolume"):
+        return []
+    out = []
+    wanted = arn(call.region, call.params.get("KmsKeyId"))
+    if wanted:
+        out += [Need(f"kms:{action}", wanted, context) for action in
+                ("DescribeKey", "CreateGrant", "GenerateDataKeyWithoutPlaintext")]
+    source = moto_app.snapshot(call.params.get("SourceRegion") or call.region,
+                               call.params.get("SourceSnapshotId") or call.params.get("SnapshotId") or "")
+    if source is not None and source.encrypted and source.kms_key_id:
+        out += [Need(f"kms:{action}", source.kms_key_id, context) for action in ("DescribeKey", "CreateGrant",
+                                                                                 "Decrypt")]
+    return out
 
 
 def aliases(region: str, arn: str | None) -> dict[str, list[str]]:
@@ -25,9 +94,12 @@ def aliases(region: str, arn: str | None) -> dict[str, list[str]]:
     return {"kms:resourcealiases": sorted(key.aliases)} if key is not None and key.aliases else {}
 
 
-def check(call: Call, arn: str | None) -> None:
-    """Refuse to sign with a key that is off, and what moto would sign wrongly."""
+def check(call: Call, arn: str | None, account: str) -> None:
+    """Refuse what only a key's own account may, to sign with a key that is off, and what moto would sign wrongly."""
     key = _key(call.region, arn)
+    if key is not None and key.account_id != account and call.operation not in ACROSS:
+        raise Refused(400, "AccessDeniedException", f"kms:{call.operation} cannot be called on a key of another "
+                                                    f"account ({key.arn}).")
     if call.operation not in SIGNING or key is None:
         return
     if key.key_state == "PendingDeletion":

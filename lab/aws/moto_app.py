@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # Read when moto's modules are imported, hence here and first.
@@ -25,7 +27,7 @@ from moto.iam.access_control import PermissionResult
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import FakeBucket
 
-from lab.config import ACCOUNT
+from lab.config import ACCOUNT, ACCOUNTS
 
 # moto has an eye on bucket policies, too, but a blind one: it reads no Condition, so a conditional deny denies always.
 # The gate evaluates them for real, before moto sees the call.
@@ -49,9 +51,21 @@ class _CallState(threading.local):
     """What the gate found out about the call that this thread serves, for the models."""
 
     kms_refusal: str | None = None
+    account: str = ACCOUNT  # whose call it is; what happens by itself names its account
+    source_identity: str = ""  # what AssumeRole hands to the session
 
 
 CALL = _CallState()
+
+
+@contextmanager
+def acting(account: str) -> Iterator[None]:
+    """What follows in this thread is a call of this account."""
+    before, CALL.account = CALL.account, account
+    try:
+        yield
+    finally:
+        CALL.account = before
 
 
 def _application(service: Any) -> Any:
@@ -66,44 +80,58 @@ def wsgi() -> DomainDispatcherApplication:
     return DomainDispatcherApplication(_application)
 
 
-def ec2(region: str) -> Any:
+# Without an account the models are those of the account whose call this thread serves.
+
+
+def ec2(region: str, account: str | None = None) -> Any:
     """moto's EC2 of a region."""
-    return backends.get_backend("ec2")[ACCOUNT][region]
+    return backends.get_backend("ec2")[account or CALL.account][region]
 
 
-def iam() -> Any:
+def iam(account: str | None = None) -> Any:
     """moto's IAM, which is global."""
-    return backends.get_backend("iam")[ACCOUNT][PARTITION]
+    return backends.get_backend("iam")[account or CALL.account][PARTITION]
 
 
-def sts() -> Any:
-    """moto's STS, which knows the role sessions."""
-    return backends.get_backend("sts")[ACCOUNT][PARTITION]
+def sts(account: str | None = None) -> Any:
+    """moto's STS, which knows the sessions of an account's roles."""
+    return backends.get_backend("sts")[account or CALL.account][PARTITION]
 
 
-def s3() -> Any:
+def s3(account: str | None = None) -> Any:
     """moto's S3, one for all regions."""
-    return backends.get_backend("s3")[ACCOUNT][PARTITION]
+    return backends.get_backend("s3")[account or CALL.account][PARTITION]
 
 
-def kms(region: str) -> Any:
+def kms(region: str, account: str | None = None) -> Any:
     """moto's KMS of a region."""
-    return backends.get_backend("kms")[ACCOUNT][region]
+    return backends.get_backend("kms")[account or CALL.account][region]
 
 
 def secrets(region: str) -> Any:
     """moto's Secrets Manager of a region."""
-    return backends.get_backend("secretsmanager")[ACCOUNT][region]
+    return backends.get_backend("secretsmanager")[CALL.account][region]
 
 
 def ssm(region: str) -> Any:
     """moto's Systems Manager of a region."""
-    return backends.get_backend("ssm")[ACCOUNT][region]
+    return backends.get_backend("ssm")[CALL.account][region]
 
 
-def ec2_regions() -> list[str]:
+def ec2_regions(account: str | None = None) -> list[str]:
     """Regions in which EC2 was used so far (asking for another one would create it)."""
-    return list(backends.get_backend("ec2")[ACCOUNT])
+    return list(backends.get_backend("ec2")[account or CALL.account])
+
+
+def bucket(name: str) -> Any:
+    """A bucket by its name, which no two accounts have both; None where there is none."""
+    return next((found for account in ACCOUNTS if (found := s3(account).buckets.get(name)) is not None), None)
+
+
+def snapshot(region: str, name: str) -> Any:
+    """A snapshot by its id, whoever owns it and whoever may see it; None where there is none."""
+    return next((found for account in ACCOUNTS if region in ec2_regions(account)
+                 and (found := ec2(region, account).snapshots.get(name)) is not None), None)
 
 
 def reset() -> None:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.config import ACCOUNT
-
-from . import kms_keys, moto_app, needs_ec2, needs_s3, principals
+from . import kms_keys, moto_app, needs_ec2, needs_s3, principals, sts_roles
 from .calls import Call
 from .policy import Need
 
@@ -27,7 +25,7 @@ def _tags(params: dict[str, Any]) -> dict[str, list[str]]:
 
 def _iam(call: Call) -> list[Need]:
     params, iam, action = call.params, moto_app.iam(), f"iam:{call.operation}"
-    prefix, ctx = f"arn:aws:iam::{ACCOUNT}:", _tags(call.params)
+    prefix, ctx = f"arn:aws:iam::{moto_app.CALL.account}:", _tags(call.params)
     if "PermissionsBoundary" in params:
         ctx["iam:permissionsboundary"] = [params["PermissionsBoundary"]]
     if "PolicyArn" in params and call.operation.startswith(("Attach", "Detach")):
@@ -63,28 +61,17 @@ def _iam(call: Call) -> list[Need]:
     return [Need(action, "*", ctx)]
 
 
-def key_arn(region: str, key_id: str | None) -> str | None:
-    """The ARN of the KMS key that an id, ARN or alias means; None where there is none."""
-    if not key_id:
-        return None
-    model = moto_app.kms(region)
-    name = key_id.split(":", 5)[-1] if key_id.startswith("arn:") else key_id
-    if key_id.startswith("arn:") and key_id.split(":")[3] != region:
-        return None
-    name = name.removeprefix("key/")
-    if name.startswith("alias/"):
-        name = model.get_key_id_from_alias(name) or ""
-    key = model.keys.get(name)
-    return str(key.arn) if key is not None else None
+key_arn = kms_keys.arn
 
 
 def _kms(call: Call) -> list[Need]:
     key = call.params.get("KeyId") or call.params.get("TargetKeyId")
+    here = f"arn:aws:kms:{call.region}:{moto_app.CALL.account}:"
     resource = key_arn(call.region, key)
     if resource is None and call.operation == "Decrypt":
-        resource = f"arn:aws:kms:{call.region}:{ACCOUNT}:key/*"
+        resource = f"{here}key/*"
     if resource is None and key and call.operation == "DescribeKey":  # who may ask learns that there is none
-        resource = f"arn:aws:kms:{call.region}:{ACCOUNT}:{key if key.startswith('alias/') else f'key/{key}'}"
+        resource = here + (key if key.startswith("alias/") else f"key/{key}")
     context = {**_tags(call.params), **kms_keys.aliases(call.region, resource)}
     return [Need(f"kms:{call.operation}", resource or "*", context)]
 
@@ -96,7 +83,7 @@ def _ssm(call: Call) -> list[Need]:
     for raw in names:
         name = str(raw).split(":")[0] if not str(raw).startswith("arn:") else str(raw).split(":parameter", 1)[1]
         # Public parameters belong to AWS: no account in their ARN.
-        owner = "" if name.startswith("/aws/service/") else ACCOUNT
+        owner = "" if name.startswith("/aws/service/") else moto_app.CALL.account
         out.append(Need(f"ssm:{call.operation}", f"arn:aws:ssm:{call.region}:{owner}:parameter/{name.lstrip('/')}",
                         _tags(call.params)))
     return out or [Need(f"ssm:{call.operation}", "*", _tags(call.params))]
@@ -113,7 +100,7 @@ def _secret(call: Call) -> list[Need]:
         resource = None
     if resource is None:
         resource = name if str(name).startswith("arn:") else \
-            f"arn:aws:secretsmanager:{call.region}:{ACCOUNT}:secret:{name}-??????"
+            f"arn:aws:secretsmanager:{call.region}:{moto_app.CALL.account}:secret:{name}-??????"
     return [Need(f"secretsmanager:{call.operation}", resource, _tags(call.params))]
 
 
@@ -132,7 +119,7 @@ def needs(call: Call, base: dict[str, list[str]]) -> list[Need]:
     elif call.service == "secretsmanager":
         out = _secret(call)
     elif call.service == "sts":
-        out = [Need(f"sts:{call.operation}", call.params.get("RoleArn") or "*", {})]
+        out = sts_roles.needs(call)
     else:
         out = [Need(f"{call.service}:{call.operation}", call.params.get("TopicArn") or "*", _tags(call.params))]
     return [Need(need.action, need.resource, {**base, **need.context}) for need in out]

@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from lab.config import ACCOUNT
-
 from . import moto_app
 from .calls import Call
 from .policy import Need
@@ -34,7 +32,7 @@ ID = re.compile(r"([a-z]+)-[0-9a-f]{8,32}")
 
 def arn(kind: str, region: str, name: str) -> str:
     """An EC2 ARN; snapshots and images belong to no account in it."""
-    return f"arn:aws:ec2:{region}:{'' if kind in NO_ACCOUNT else ACCOUNT}:{kind}/{name}"
+    return f"arn:aws:ec2:{region}:{'' if kind in NO_ACCOUNT else moto_app.CALL.account}:{kind}/{name}"
 
 
 def _ids(value: Any) -> Iterator[str]:
@@ -72,8 +70,8 @@ def _existing(call: Call, name: str, region: str) -> Need:
     tags = tags_of(region, name)
     ctx = {**_tag_keys("aws:resourcetag", tags), **_tag_keys("ec2:resourcetag", tags), "ec2:region": [region]}
     model = moto_app.ec2(region)
-    if kind == "snapshot" and name in model.snapshots:
-        snapshot = model.snapshots[name]
+    snapshot = moto_app.snapshot(region, name) if kind == "snapshot" else None
+    if snapshot is not None:
         ctx |= {"ec2:owner": [str(snapshot.owner_id)], "ec2:encrypted": [str(bool(snapshot.encrypted)).lower()]}
     elif kind == "image" and name in model.amis:
         ctx |= {"ec2:owner": [str(model.amis[name].owner_id)], "ec2:imageid": [name]}
@@ -83,7 +81,7 @@ def _existing(call: Call, name: str, region: str) -> Need:
 
 
 def _volume(ebs: dict[str, Any], region: str) -> dict[str, list[str]]:
-    snapshot = moto_app.ec2(region).snapshots.get(ebs.get("SnapshotId") or "")
+    snapshot = moto_app.snapshot(region, ebs.get("SnapshotId") or "")
     encrypted = bool(ebs.get("Encrypted")) or bool(snapshot is not None and snapshot.encrypted)
     out = {"ec2:encrypted": [str(encrypted).lower()],
            "ec2:volumetype": [str(ebs.get("VolumeType") or "gp2")]}

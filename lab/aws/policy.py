@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decides whether a principal may do something, as IAM does within one account.
+"""Decides whether a principal may do something, as IAM does.
 
 Explicit deny anywhere wins; otherwise identity policies must allow within the permissions boundary (and the session
-policy), or a resource policy must allow the principal.
+policy), or a resource policy must allow the principal. On a resource of another account both must.
 """
 
 from __future__ import annotations
@@ -114,8 +114,13 @@ def says(policies: Iterable[Mapping[str, Any]], need: Need, effect: str, *, prin
 
 
 def decide(need: Need, policies: PolicySet, *, principals: Iterable[str], account: str,
-           resource_policies: Iterable[Mapping[str, Any]] = ()) -> Decision:
-    """Evaluate everything that speaks about the caller and the resource."""
+           resource_policies: Iterable[Mapping[str, Any]] = (), required: bool = False,
+           foreign: bool = False) -> Decision:
+    """Evaluate everything that speaks about the caller and the resource.
+
+    `account` is the caller's. `required`: nobody may unless the resource's policy says so (KMS keys, trust in roles).
+    `foreign`: the resource is another account's and has a policy, so that both sides must allow.
+    """
     principals, resource_policies = list(principals), list(resource_policies)
     if policies.unlimited:
         denied = says(resource_policies, need, "Deny", principals=principals, account=account)
@@ -128,7 +133,10 @@ def decide(need: Need, policies: PolicySet, *, principals: Iterable[str], accoun
             return Decision(False, f"with an explicit deny in {name}")
     if says(resource_policies, need, "Deny", principals=principals, account=account):
         return Decision(False, "with an explicit deny in a resource-based policy")
-    granted = says(resource_policies, need, "Allow", principals=principals, account=account)
+    if (required or foreign) and not says(resource_policies, need, "Allow", principals=principals, account=account):
+        return Decision(False, f"because no resource-based policy allows the {need.action} action")
+    # A policy that names the caller's account only lets that account decide: it grants nobody anything by itself.
+    granted = None if foreign else says(resource_policies, need, "Allow", principals=principals)
     if granted is not None and _direct(granted, principals, account):
         return Decision(True)
     if granted is None and not says(policies.identity, need, "Allow"):

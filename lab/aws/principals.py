@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from lab.config import ACCOUNT
+from lab.config import ACCOUNT, ACCOUNTS
 from lab.contracts import Refused
 
 from . import moto_app, policy
@@ -32,6 +32,8 @@ class Principal:
     issued: datetime | None = None
     owner: Any = None
     session_policy: str | None = None
+    account: str = ACCOUNT
+    source_identity: str = ""
 
     @property
     def anonymous(self) -> bool:
@@ -59,38 +61,39 @@ def _refuse_expired(service: str) -> Refused:
     return Refused(403 if service != "ebs" else 400, code, "The security token included in the request is expired")
 
 
-def _user(access_key: str) -> Principal | None:
-    iam = moto_app.iam()
+def _user(access_key: str, account: str) -> Principal | None:
+    iam = moto_app.iam(account)
     for user in list(iam.users.values()):
         for key in user.access_keys:
             if key.access_key_id == access_key and key.status == "Active":
                 tags = {tag["Key"]: tag["Value"] for tag in iam.tagger.list_tags_for_resource(user.arn)["Tags"]}
                 return Principal("User", user.arn, key.secret_access_key, None, user.id, user.name, user.arn,
-                                 (user.arn,), tags, owner=user)
+                                 (user.arn,), tags, owner=user, account=account)
     return None
 
 
-def _session(access_key: str, service: str, now: datetime) -> Principal | None:
-    session = moto_app.sts().get_assumed_role_from_access_key(access_key)
+def _session(access_key: str, service: str, now: datetime, account: str) -> Principal | None:
+    session = moto_app.sts(account).get_assumed_role_from_access_key(access_key)
     if session is None:
         return None
     if session.expiration.replace(tzinfo=timezone.utc) <= now:
         raise _refuse_expired(service)
     # A session outlives neither its role nor the role's policies: both are looked up at each request.
-    role = next((r for r in moto_app.iam().get_roles() if r.arn == session.role_arn), None)
+    role = next((r for r in moto_app.iam(account).get_roles() if r.arn == session.role_arn), None)
     if role is None:
         raise _refuse_key(service)
     tags = {tag["Key"]: tag["Value"] for tag in role.tags}
     return Principal("AssumedRole", session.arn, session.secret_access_key, session.session_token,
                      f"{role.id}:{session.session_name}", "", role.arn, (session.arn, role.arn), tags,
                      getattr(session, "lab_instance_arn", None), getattr(session, "lab_issued", None), role,
-                     session.policy)
+                     session.policy, account, getattr(session, "lab_source_identity", ""))
 
 
 def find(access_key: str, token: str | None, service: str, now: datetime | None = None) -> Principal:
     """The caller behind an access key. Refuses unknown, inactive, mismatched and expired ones, as `service` would."""
     now = now or datetime.now(timezone.utc)
-    found = _user(access_key) or _session(access_key, service, now)
+    found = next((caller for account in ACCOUNTS if (
+        caller := _user(access_key, account) or _session(access_key, service, now, account)) is not None), None)
     if found is None:
         raise _refuse_key(service)
     if (found.token or None) != (token or None):
@@ -115,12 +118,12 @@ def policies(caller: Principal) -> policy.PolicySet:
     owner = caller.owner
     identity = _documents(owner)
     if caller.kind == "User":
-        for group in moto_app.iam().get_groups_for_user(owner.name):
+        for group in moto_app.iam(caller.account).get_groups_for_user(owner.name):
             identity += _documents(group)
     boundary = None
     arn = boundary_arn(owner)
     if arn:
-        managed = moto_app.iam().managed_policies.get(arn)
+        managed = moto_app.iam(caller.account).managed_policies.get(arn)
         # A boundary that was deleted allows nothing.
         boundary = policy.parse(default_document(managed)) if managed else {"Statement": []}
     session = (policy.parse(caller.session_policy),) if caller.session_policy else ()
@@ -138,7 +141,7 @@ def context(caller: Principal) -> dict[str, list[str]]:
     if caller.anonymous:
         return {"aws:principaltype": ["Anonymous"], "aws:userid": ["anonymous"]}
     keys = {
-        "aws:principalarn": [caller.principal_arn], "aws:principalaccount": [ACCOUNT],
+        "aws:principalarn": [caller.principal_arn], "aws:principalaccount": [caller.account],
         "aws:principaltype": [caller.kind], "aws:userid": [caller.user_id],
     }
     if caller.user_name:
@@ -147,6 +150,8 @@ def context(caller: Principal) -> dict[str, list[str]]:
         keys[f"aws:principaltag/{key.lower()}"] = [value]
     if caller.instance_arn:
         keys["ec2:sourceinstancearn"] = [caller.instance_arn]
+    if caller.source_identity:
+        keys["aws:sourceidentity"] = [caller.source_identity]
     if caller.issued:
         keys["aws:tokenissuetime"] = [caller.issued.isoformat()]
     return keys

@@ -34,8 +34,8 @@ class Catalog:
     """Implements `contracts.SnapshotCatalog`."""
 
     def describe(self, region: str, snapshot_id: str) -> Mapping[str, Any] | None:
-        snapshot = moto_app.ec2(region).snapshots.get(snapshot_id) if region in moto_app.ec2_regions() else None
-        if snapshot is None or not snapshot.visible_to(ACCOUNT):
+        snapshot = moto_app.snapshot(region, snapshot_id)  # who may see it is the authorizer's to say
+        if snapshot is None:
             return None
         return {
             "state": snapshot.status, "gib": snapshot.volume_size, "owner": snapshot.owner_id,
@@ -45,22 +45,22 @@ class Catalog:
         }
 
     def start(self, region: str, gib: int, *, parent: str | None, description: str, tags: Mapping[str, str],
-              encrypted: bool, kms_key: str | None, client_token: str | None) -> str:
-        with moto_app.MODELS:
+              encrypted: bool, kms_key: str | None, client_token: str | None, account: str = ACCOUNT) -> str:
+        with moto_app.acting(account), moto_app.MODELS:
             backend = moto_app.ec2(region)
             name = snapshot_id(client_token) if client_token else random_snapshot_id()
             if name in backend.snapshots:
                 return name
             lineage = name
             if parent is not None:
-                before = backend.snapshots.get(parent)
+                before = moto_app.snapshot(region, parent)
                 if before is None:
                     raise Refused(404, "ResourceNotFoundException", f"The parent snapshot {parent} does not exist.")
                 lineage, encrypted = before.lineage, bool(before.encrypted)
                 kms_key = before.kms_key_id
             key = None
             if encrypted or kms_key:
-                key = needs.key_arn(region, kms_key) if kms_key else default_key(region)
+                key = needs.key_arn(region, kms_key) if kms_key else default_key(backend)
                 if key is None:
                     raise Refused(400, "ValidationException", f"The KMS key {kms_key} does not exist in {region}.")
             snapshot = LabSnapshot(backend, name, NO_VOLUME, gib, description, lineage=lineage,
@@ -71,7 +71,7 @@ class Catalog:
 
     def complete(self, region: str, snapshot_id: str) -> None:
         with moto_app.MODELS:
-            moto_app.ec2(region).snapshots[snapshot_id].complete()
+            moto_app.snapshot(region, snapshot_id).complete()
 
 
 def _live(address: str) -> Any:

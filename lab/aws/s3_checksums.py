@@ -193,7 +193,7 @@ def dechunk(body: bytes) -> tuple[bytes, dict[str, str]]:
 
 
 def _upload(call: Call) -> Any:
-    bucket = moto_app.s3().buckets.get(call.params.get("Bucket"))
+    bucket = moto_app.bucket(str(call.params.get("Bucket")))
     return bucket.multiparts.get(call.params.get("uploadId")) if bucket is not None else None
 
 

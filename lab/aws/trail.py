@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
-from lab.config import ACCOUNT
 from lab.contracts import Refused
 
+from . import moto_app
 from .calls import Call
 from .principals import Principal
 
@@ -37,10 +37,10 @@ HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 
 
 class Trail:
-    """What was called in one account, the newest last."""
+    """What was called in every account, the newest last."""
 
     def __init__(self) -> None:
-        self._events: deque[tuple[str, dict[str, Any]]] = deque(maxlen=KEPT)
+        self._events: deque[tuple[tuple[str, str], dict[str, Any]]] = deque(maxlen=KEPT)
 
     @contextmanager
     def recorded(self, call: Call, caller: Principal) -> Iterator[list[bytes]]:
@@ -55,7 +55,12 @@ class Trail:
         finally:
             if _is_management(call) and not caller.anonymous:
                 region = "us-east-1" if call.service == "iam" else call.region
-                self._events.append((region, _event(call, caller, region, b"".join(answer), refused)))
+                event = _event(call, caller, region, b"".join(answer), refused)
+                self._events.append(((caller.account, region), event))
+                role = str(call.params.get("RoleArn") or "") if call.operation == "AssumeRole" else ""
+                other = role.split(":")[4] if role.count(":") >= 5 else caller.account
+                if other != caller.account:  # both accounts see who came from the one into the other
+                    self._events.append(((other, region), event))
 
     def look_up(self, call: Call) -> dict[str, Any]:
         """LookupEvents, newest first, in pages."""
@@ -69,7 +74,8 @@ class Trail:
         start, end = (_seconds(params.get(name)) for name in ("StartTime", "EndTime"))
         if start is not None and end is not None and start > end:
             raise Refused(400, "InvalidTimeRangeException", "The start time is later than the end time.")
-        found = [event for region, event in reversed(list(self._events)) if region == call.region
+        found = [event for place, event in reversed(list(self._events))
+                 if place == (moto_app.CALL.account, call.region)
                  and (start is None or event["EventTime"] >= start) and (end is None or event["EventTime"] <= end)
                  and all(_matches(event, one) for one in wanted)]
         # The token counts from the oldest event, so that what is called meanwhile moves no page.
@@ -116,9 +122,11 @@ def _event(call: Call, caller: Principal, region: str, answer: bytes, refused: R
         "eventVersion": "1.08", "eventID": number, "eventTime": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "eventSource": f"{call.service}.amazonaws.com", "eventName": call.operation, "awsRegion": region,
         "sourceIPAddress": call.source_ip, "userAgent": call.headers.get("user-agent", ""), "readOnly": reads,
-        "eventType": "AwsApiCall", "managementEvent": True, "recipientAccountId": ACCOUNT,
+        "eventType": "AwsApiCall", "managementEvent": True, "recipientAccountId": caller.account,
         "userIdentity": {"type": "IAMUser" if caller.kind == "User" else caller.kind, "principalId": caller.user_id,
-                         "arn": caller.arn, "accountId": ACCOUNT, "accessKeyId": key, "userName": name},
+                         "arn": caller.arn, "accountId": caller.account, "accessKeyId": key, "userName": name,
+                         **({"sessionContext": {"sourceIdentity": caller.source_identity}}
+                            if caller.source_identity else {})},
         "requestParameters": json.loads(asked),
         **({"errorCode": refused.code, "errorMessage": refused.message} if refused else
            {"errorCode": failed[1].decode()} if failed else {}),

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lab.config import Delays
+from lab.config import ACCOUNT, Delays
 from lab.contracts import BlockStore, Faults, HostBackend
 
 from . import moto_app
@@ -31,6 +31,11 @@ class World:
     trail: Trail = field(default_factory=Trail)
     _timers: set[threading.Timer] = field(default_factory=set)
     closed: bool = False
+
+    def hosts_of(self, account: str) -> HostBackend | None:
+        """What stands behind an account's instances: hosts in the forensic account, nothing in others, whose networks
+        would have the same addresses."""
+        return self.hosts if account == ACCOUNT else None
 
     def after(self, seconds: float, job: Callable[[], None]) -> None:
         """Run `job` under the models' lock, `seconds` from now; at once when that is zero."""

@@ -104,6 +104,12 @@ class Access:
             raise from_refused(refused, reason) from None
         self._allowed.put(key, True)
 
+    def account(self, request: Request) -> str:
+        """Whose access key has signed a request, which `authenticate` has verified."""
+        if request.scope is None:
+            raise EbsError(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+        return self._authorizer.account(request.scope.access_key, request.headers.get("x-amz-security-token"))
+
     def describe(self, region: str, snapshot_id: str, *, fresh: bool = False) -> Mapping[str, Any] | None:
         """What the catalog says of a snapshot, at most a moment old."""
         key = (region, snapshot_id)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from lab.config import ACCOUNT
 from lab.contracts import BLOCK_SIZE, SnapshotCatalog
 from lab.ebs.access import Access
 from lab.ebs.call import Call
@@ -40,7 +41,9 @@ class Writes:
     def start(self, call: Call) -> Response:
         """A pending snapshot; the same one again for the same request with the same client token."""
         wish = _start_wish(call)
-        token = wish.pop("ClientToken", None)
+        token, account = wish.pop("ClientToken", None), self._access.account(call.request)
+        if token is not None and account != ACCOUNT:
+            token = f"{account}/{token}"  # a token is its account's; plain ones keep the ids that notes name
         with self._starting:
             known = None if token is None else self._store.recall_start(call.region, token)
             if known is not None and self._catalog.describe(call.region, known["answer"]["SnapshotId"]) is not None:
@@ -48,12 +51,12 @@ class Writes:
                     message = "The request uses the same client token as a previous, but non-identical request."
                     raise EbsError(409, "ConflictException", message)
                 return Response.json(known["answer"], 201)
-            answer = self._start(call, wish, token)
+            answer = self._start(call, wish, token, account)
             if token is not None:
                 self._store.remember_start(call.region, token, {"wish": wish, "answer": answer})
         return Response.json(answer, 201)
 
-    def _start(self, call: Call, wish: dict[str, Any], token: str | None) -> dict[str, Any]:
+    def _start(self, call: Call, wish: dict[str, Any], token: str | None, account: str) -> dict[str, Any]:
         parent, gib = wish.get("ParentSnapshotId"), wish["VolumeSize"]
         facts: Mapping[str, Any] = {}
         if not self._store.holds(gib):  # asked before the catalog makes an id that nothing would stand behind
@@ -71,6 +74,7 @@ class Writes:
             encrypted=bool(wish.get("Encrypted") or facts.get("encrypted")),
             kms_key=key,
             client_token=token,
+            account=account,
         )
         timeout = wish.get("Timeout", DEFAULT_TIMEOUT) * 60
         self._store.start_snapshot(call.region, snapshot_id, gib, parent=parent, timeout=timeout)

@@ -20,6 +20,7 @@ from ansible_collections.dfir.aws.plugins.action.analysis_request import OPTIONS
 from ansible_collections.dfir.aws.plugins.action.analysis_request import ActionModule as FrontDoor
 from ansible_collections.dfir.aws.plugins.module_utils import operator_fields, registry, request_door
 from ansible_collections.dfir.aws.plugins.module_utils.acquisition import labels
+from ansible_collections.dfir.aws.plugins.module_utils.request_fields import Problem
 from ansible_collections.dfir.aws.plugins.plugin_utils.filters_at_hand import import_filters
 from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
 
@@ -37,6 +38,7 @@ class ActionModule(FrontDoor):
         "wish": {"type": "str", "required": True, "choices": list(operator_fields.WISHES)},
         "bucket": {"type": "str", "default": ""},
         "bucket_region": {"type": "str", "default": ""},
+        "member_accounts": {"type": "dict", "default": {}},
         **{name: DOOR[name] for name in REGISTRY},
     }
 
@@ -45,10 +47,15 @@ class ActionModule(FrontDoor):
         wish = options["wish"]
         extra = load_extra_vars(self._loader)
         on_platform = request_door.on_platform(extra, os.environ)
-        problems = request_door.refused_names(extra, on_platform=on_platform, names=operator_fields.names(wish))
+        files = [operator_fields.FILES[wish].name] if wish in operator_fields.FILES else []
+        problems = request_door.refused_names(extra, on_platform=on_platform,
+                                              names=(*operator_fields.names(wish), *files))
+        problems += [Problem(name, f"{name} names a file of the machine that runs the playbook, and on the platform "
+                                   "that is nobody's own: give its text instead.") for name in files
+                     if on_platform and name in extra]
         values: dict[str, Any] = {}
         if not problems:
-            values, problems = operator_fields.checked(wish, task_vars)
+            values, problems = operator_fields.checked(wish, task_vars, files=not on_platform)
         if problems:
             return {"failed": True, "refused": True, "msg": f"Request refused. {request_door.sentences(problems)}",
                     "fields": [problem.field for problem in problems]}
@@ -63,9 +70,10 @@ class ActionModule(FrontDoor):
         source = {"analysts": options["analysts"], "file": options["registry_file"]}
         entries = registry.load(options["registry_source"], source)
         if wish == operator_fields.ACQUIRE:
-            analyst = operator_fields.acquirer(entries, values, caller)
+            members = options["member_accounts"]
+            analyst = operator_fields.acquirer(entries, values, caller, members)
             return {**answer, "request_spec": labels.build(values, analyst, caller, bucket=options["bucket"],
-                                                           now=datetime.now(timezone.utc))}
+                                                           now=datetime.now(timezone.utc), members=members)}
         uid = values["analyst_uid"]
         asks = {"kind": caller.kind, "name": caller.name, "arn": caller.arn}
         if wish in operator_fields.RIGHTS:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import registry
+from .acquisition import targets
 from .request_fields import ANALYST, FIELDS, INCIDENT, REGION, Field, Problem, check
 
 ACQUIRE = "acquire"
@@ -64,12 +65,16 @@ WISHES: dict[str, tuple[Field, ...]] = {
         _COMMON["incident"],
         Field("aws_instance_region", "text", "must be the AWS region of the instances, such as 'eu-west-1'.", REGION,
               longest=24),
+        Field("aws_account", "text", "must be the AWS account of the instances, 12 digits (empty: this run's own).",
+              targets.ACCOUNT, longest=12, required=False),
         Field("aws_instance_id", "texts", "must be one instance id, 'i-' and 17 (or, for old ones, 8) lower-case "
               "hexadecimal digits, or up to {most} different ones, separated by commas or line breaks.",
               r"i-(?:[0-9a-f]{17}|[0-9a-f]{8})", required=False, most=50),
         Field("aws_instance_tags", "texts", "must be one tag of the instances, 'name=value', or up to {most}, "
               "separated by commas or line breaks; an instance must carry all of them.",
               r"[A-Za-z0-9 +._:/@-]{1,128}=[A-Za-z0-9 +._:/@=-]{1,128}", longest=257, required=False, most=5),
+        Field("aws_instance_list", "lines", "must be lines 'account=instance,instance', one an account; '#' starts a "
+              "comment.", longest=targets.MOST_BYTES - 2, required=False, most=1),
         Field("exclude_volumes", "texts", "must be ids of data volumes that are left out, 'vol-' and 17 (or 8) "
               "lower-case hexadecimal digits, at most {most}.", r"vol-(?:[0-9a-f]{17}|[0-9a-f]{8})", required=False,
               most=40),
@@ -78,9 +83,15 @@ WISHES: dict[str, tuple[Field, ...]] = {
               "most 40.", r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}", longest=40, required=False),
         Field("cloudtrail_days", "integer", "must be a whole number of days from {least} to {most}, for which "
               "CloudTrail is looked up (0: not at all).", r"[0-9]{1,2}", required=False, default=7, least=0, most=90),
+        Field("afterwards", "text", "must be 'none' or 'triage' (look into what was captured).",
+              allowed=("none", "triage"), required=False, default="none"),
         _COMMON["attempt"],
     ),
 }
+# What may be named on the command line alone: a file is read on the machine that runs the playbook.
+LIST_FILE = Field("aws_instance_list_file", "text", "must be the name of a file with such lines.", r"[^\x00]{1,1024}",
+                  longest=1024, required=False)
+FILES: dict[str, Field] = {ACQUIRE: LIST_FILE}
 # The right, among `rights` of a registry's entry, that a wish takes which is about no request in particular.
 RIGHTS = {"expire": "retention"}
 
@@ -90,9 +101,13 @@ def names(wish: str) -> tuple[str, ...]:
     return tuple(field.name for field in WISHES[wish])
 
 
-def checked(wish: str, raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """Check the fields of a wish as they arrived, unrendered."""
-    values, problems = check(raw, fields=WISHES[wish])
+def checked(wish: str, raw: Mapping[str, Any], *, files: bool = False) -> tuple[dict[str, Any], list[Problem]]:
+    """Check the fields of a wish as they arrived, unrendered.
+
+    :param files: whether a field may name a file of this machine.
+    """
+    table = (*WISHES[wish], *([FILES[wish]] if files and wish in FILES else []))
+    values, problems = check(raw, fields=table)
     if wish == "show" and not problems and (values["request_id"] is None) == (values["incident"] is None):
         problems = [Problem("request_id", "request_id or incident says what to show: give one of them.")]
     if wish == ACQUIRE and not problems:
@@ -100,10 +115,23 @@ def checked(wish: str, raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Pro
     return values, problems
 
 
-def _instances(values: Mapping[str, Any]) -> list[Problem]:
-    if (values["aws_instance_id"] is None) == (values["aws_instance_tags"] is None):
-        return [Problem("aws_instance_id", "aws_instance_id or aws_instance_tags says what to acquire: give one of "
-                                           "them.")]
+def _instances(values: dict[str, Any]) -> list[Problem]:
+    ways = ("aws_instance_id", "aws_instance_tags", "aws_instance_list", LIST_FILE.name)
+    given = [name for name in ways if values.get(name) is not None]
+    if len(given) != 1:
+        return [Problem("aws_instance_id", "aws_instance_id or aws_instance_tags says what to acquire, or a list of "
+                                           "several accounts' instances (aws_instance_list): give one of them.")]
+    if given[0] in ways[2:]:
+        if values["aws_account"] is not None:
+            return [Problem("aws_account", "aws_account goes with aws_instance_id or aws_instance_tags: a list names "
+                                           "the account in each line.")]
+        try:
+            if given[0] == LIST_FILE.name:
+                values["listed"] = targets.parsed(targets.read_file(values[given[0]]), values[given[0]])
+            else:
+                values["listed"] = targets.parsed(values[given[0]], given[0])
+        except targets.BadList as error:
+            return [Problem(given[0], f"{given[0]}: {error}")]
     keys = [pair.partition("=")[0] for pair in values["aws_instance_tags"] or []]
     if len(set(keys)) < len(keys):
         return [Problem("aws_instance_tags", "aws_instance_tags names one tag twice: an instance has one value of it.")]
@@ -111,8 +139,27 @@ def _instances(values: Mapping[str, Any]) -> list[Problem]:
 
 
 def acquirer(entries: Iterable[Mapping[str, Any]], values: Mapping[str, Any], caller: registry.Caller,
-             ) -> dict[str, Any]:
-    """The entry of whoever may acquire these instances; `Refused` otherwise."""
+             members: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The entry of whoever may acquire these instances in each of their accounts; `Refused` otherwise.
+
+    :param members: how other accounts than the caller's are entered.
+    """
+    entries = list(entries)
+    accounts = [str(target["account"]) for target in targets.wanted(values, caller.account)]
+    analyst: dict[str, Any] = {}
+    for account in accounts:
+        analyst = _acquirer(entries, values, caller._replace(account=account))
+    field = "aws_account" if values.get("listed") is None else "aws_instance_list"
+    for account in accounts:
+        # Said to whom the registry lets in alone: which accounts there are is nobody else's business.
+        if account != caller.account and not targets.entry_of(members or {}, account):
+            raise registry.Refused(field, f"{field}: there is no way into the account {account}: it has no entry in "
+                                          "dfir_aws_member_accounts.")
+    return analyst
+
+
+def _acquirer(entries: Iterable[Mapping[str, Any]], values: Mapping[str, Any], caller: registry.Caller,
+              ) -> dict[str, Any]:
     region = values["aws_instance_region"]
     try:
         return registry.decide(entries, {**values, "forensics_mode": ACQUIRE, "aws_analysis_region": region,

@@ -41,7 +41,7 @@ class Field(NamedTuple):
     """One field: how it looks, and the sentence that is said when it does not."""
 
     name: str
-    kind: str  # text, texts, integer, number, boolean
+    kind: str  # text, texts, lines, integer, number, boolean
     sentence: str
     pattern: str = ""
     longest: int = 64
@@ -186,6 +186,8 @@ def _value(field: Field, raw: Any) -> Any:
         return field.default
     if field.kind == "texts":
         return _texts(field, raw)
+    if field.kind == "lines":
+        return _lines(field, raw)
     if isinstance(raw, (list, tuple, dict, set)):
         raise ValueError(f"{field.name} must be a single value, not a list or a dictionary: it {_sentence(field)}")
     if field.kind == "text":
@@ -215,6 +217,19 @@ def _texts(field: Field, raw: Any) -> list[str]:
     if len(set(texts)) < len(texts):
         raise ValueError(f"{field.name} names one of them twice: it {_sentence(field)}")
     return sorted(texts)
+
+
+def _lines(field: Field, raw: Any) -> str:
+    """Text of several lines, which whoever reads it checks line by line; also as a list of lines."""
+    if isinstance(raw, (list, tuple)):
+        if not all(isinstance(line, str) for line in raw):
+            raise ValueError(f"{field.name} {_sentence(field)}")
+        raw = "\n".join(str.__str__(line) for line in raw)
+    if not isinstance(raw, str):
+        raise ValueError(f"{field.name} {_sentence(field)}")
+    if str.__len__(raw) > field.longest:
+        raise ValueError(f"{field.name} is too long ({str.__len__(raw)} characters): it {_sentence(field)}")
+    return "\n".join(_plain(field, line.replace("\t", " ")) for line in re.split(r"\r?\n", str.__str__(raw)))
 
 
 def _text(field: Field, raw: Any) -> str:

@@ -70,6 +70,25 @@ options:
       - Wait on after O(timeout) for a host that was prolonged, until so many seconds after its new end.
       - Without it, such a marker is only reported, as RV(extended_until).
     type: float
+  assume_role:
+    description:
+      - The role of another account as which AWS is asked. Each slice of the wait has a session of its own.
+    type: dict
+    suboptions:
+      role_arn:
+        description: The role.
+        type: str
+        required: true
+      external_id:
+        description: What its trust policy wants to hear.
+        type: str
+      session_name:
+        description: Under which name the account's CloudTrail shows it.
+        type: str
+        required: true
+      source_identity:
+        description: Who is behind it. The trust policy must allow it.
+        type: str
   timeout:
     description: After how many seconds to give up.
     type: int
@@ -250,6 +269,7 @@ summary:
 import time
 from typing import Any
 
+from ansible_collections.dfir.aws.plugins.module_utils.assumed_role import OPTION
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 from ansible_collections.dfir.aws.plugins.module_utils.waits import KINDS, Look, Wait, is_passing
 
@@ -270,6 +290,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "latest": {"type": "str", "default": ""},
     "grace": {"type": "float"},
     "timeout": {"type": "int", "default": 1800},
+    "assume_role": {"type": "dict", "options": OPTION},
     "interval": {"type": "float"},
     "not_found_grace": {"type": "float", "default": 30},
     "record": {"type": "dict"},

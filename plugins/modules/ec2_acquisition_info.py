@@ -13,12 +13,37 @@ author:
   - The dfir.aws authors (@dfir-aws)
 description:
   - Finds the instances of an acquisition by id or by tags, with their volumes and with what cannot be captured.
-  - An instance that there is not is an entry with a RV(instances[].problem), and no error.
+  - An instance that there is not is an entry with a RV(instances[].problem), and no error. So are the instances of
+    another account that cannot be entered.
 options:
   request:
     description: The acquisition, as M(dfir.aws.operator_request) let it in.
     type: dict
     required: true
+  access:
+    description: How accounts that are not this run's own are entered (filter P(dfir.aws.acquisition_access#filter)).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      account:
+        description: The account.
+        type: str
+        required: true
+      role_arn:
+        description: The role that is assumed.
+        type: str
+        required: true
+      external_id:
+        description: What its trust policy wants to hear.
+        type: str
+      session_name:
+        description: Under which name the account's CloudTrail shows the session.
+        type: str
+        required: true
+      source_identity:
+        description: Who is behind it. The trust policy must allow it.
+        type: str
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -43,7 +68,10 @@ instances:
   elements: dict
   contains:
     instance_id:
-      description: The instance.
+      description: The instance. Empty where an account cannot be entered in which instances are looked for by tags.
+      type: str
+    account:
+      description: Its account.
       type: str
     acquisition:
       description: What snapshots of this acquisition carry as C(dfir:acquisition).
@@ -64,9 +92,12 @@ instances:
       type: str
 """
 
+from typing import Any
+
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
-from ..module_utils.acquisition import plan
+from ..module_utils.acquisition import members, plan
+from ..module_utils.assumed_role import CannotEnter, in_account
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -76,15 +107,25 @@ except ImportError:  # AnsibleAWSModule says so in a sentence
 
 def main() -> None:
     """Entry point."""
-    module = AwsModule(supports_check_mode=True, argument_spec={"request": {"type": "dict", "required": True}})
-    request = module.params["request"]
-    try:
-        instances = plan.look(module.client("ec2"), request)
-    except (ClientError, BotoCoreError) as error:
-        module.fail_json_aws(error, msg="Cannot look at the instances")
+    module = AwsModule(supports_check_mode=True, argument_spec={
+        "request": {"type": "dict", "required": True}, "access": members.ACCESS})
+    request, accounts = module.params["request"], members.Accounts(module)
+    instances: list[dict[str, Any]] = []
+    closed = False
+    for target in members.targets_of(request):
+        account = str(target["account"])
+        try:
+            instances += plan.look(accounts.clients(account)("ec2"), {**request, **target})
+        except (CannotEnter, ClientError, BotoCoreError) as error:
+            if account == request["account"]:
+                module.fail_json_aws(error, msg="Cannot look at the instances")
+            # One account that cannot be reached does not keep the others.
+            closed = True
+            instances += plan.unreachable({**request, **target}, str(error) if isinstance(error, CannotEnter)
+                                          else in_account(account, request["region"], error))
     there = {volume["volume_id"] for item in instances for volume in item["volumes"]}
     strange = sorted(set(request["exclude_volumes"]) - there)
-    if strange:
+    if strange and not closed:
         module.fail_json(msg=f"exclude_volumes names {', '.join(strange)}, which none of these instances has: correct "
                              "it, so that nothing is captured that was to be left out.")
     module.exit_json(changed=False, instances=instances)

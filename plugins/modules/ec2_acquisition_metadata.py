@@ -43,6 +43,30 @@ options:
     description: How many instances are asked about at the same time.
     type: int
     default: 8
+  access:
+    description: How accounts that are not this run's own are entered (filter P(dfir.aws.acquisition_access#filter)).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      account:
+        description: The account.
+        type: str
+        required: true
+      role_arn:
+        description: The role that is assumed.
+        type: str
+        required: true
+      external_id:
+        description: What its trust policy wants to hear.
+        type: str
+      session_name:
+        description: Under which name the account's CloudTrail shows the session.
+        type: str
+        required: true
+      source_identity:
+        description: Who is behind it. The trust policy must allow it.
+        type: str
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -83,9 +107,9 @@ from typing import Any
 
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
-from ..module_utils.acquisition import keep, plan
-from ..module_utils.acquisition.metadata import Clients
+from ..module_utils.acquisition import keep, members, plan
 from ..module_utils.acquisition.trail import Pace
+from ..module_utils.assumed_role import CannotEnter
 from ..module_utils.forensics.s3_put import UploadError
 
 try:
@@ -103,25 +127,37 @@ def main() -> None:
         "bucket_region": {"type": "str", "required": True},
         "trail_regions": {"type": "list", "elements": "str", "default": []},
         "side_by_side": {"type": "int", "default": 8},
+        "access": members.ACCESS,
     })
     params, request = module.params, module.params["request"]
     wanted = {str(item["instance_id"]): item for item in params["instances"]}
-    try:
-        clients = Clients(lambda service, region: module.client(service, region=region), request["region"])
-        s3 = module.client("s3", region=params["bucket_region"])
-        described = {str(item["InstanceId"]): item for item in plan.found(clients("ec2"), list(wanted), {})} \
-            if wanted else {}
-    except (ClientError, BotoCoreError) as error:
-        module.fail_json_aws(error, msg="Cannot look at the instances")
-    pace = Pace()
+    of = {name: members.account_of(item, request) for name, item in wanted.items()}
+    accounts = members.Accounts(module)
+    described: dict[str, Any] = {}
+    closed: dict[str, str] = {}
+    # The bucket is this run's own account's, whoever's the instances are.
+    s3 = module.client("s3", region=params["bucket_region"])
+    for account in sorted(set(of.values())):
+        names = [name for name in wanted if of[name] == account]
+        try:
+            described |= {str(item["InstanceId"]): item
+                          for item in plan.found(accounts.clients(account)("ec2"), names, {})}
+        except (CannotEnter, ClientError, BotoCoreError) as error:
+            if account == request["account"]:
+                module.fail_json_aws(error, msg="Cannot look at the instances")
+            closed[account] = str(error)
+    paces = {account: Pace() for account in of.values()}  # CloudTrail counts by account
 
     def collect(name: str) -> dict[str, Any]:
-        options = {**request, "acquisition": wanted[name]["acquisition"], "bucket": params["bucket"],
-                   "days": request["cloudtrail_days"], "regions": params["trail_regions"]}
+        account = of[name]
+        options = {**request, "account": account, "acquisition": wanted[name]["acquisition"],
+                   "bucket": params["bucket"], "days": request["cloudtrail_days"], "regions": params["trail_regions"]}
         try:
+            if account in closed:
+                raise CannotEnter(closed[account])
             if name not in described:
                 raise UploadError("gone", f"instance {name} is not there any more")
-            return keep.collect(clients, s3, described[name], options, pace)
+            return keep.collect(accounts.clients(account), s3, described[name], options, paces[account])
         except Exception as error:  # whatever it is, it must not end the others
             return {"instance_id": name, "changed": False, "prefix": "", "files": [], "not_had": [], "facts": [],
                     "finished": "", "problem": f"The metadata of {name} could not be kept, so that nothing else was "

@@ -30,6 +30,30 @@ options:
     description: How many instances are handled at the same time.
     type: int
     default: 8
+  access:
+    description: How accounts that are not this run's own are entered (filter P(dfir.aws.acquisition_access#filter)).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      account:
+        description: The account.
+        type: str
+        required: true
+      role_arn:
+        description: The role that is assumed.
+        type: str
+        required: true
+      external_id:
+        description: What its trust policy wants to hear.
+        type: str
+      session_name:
+        description: Under which name the account's CloudTrail shows the session.
+        type: str
+        required: true
+      source_identity:
+        description: Who is behind it. The trust policy must allow it.
+        type: str
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -67,7 +91,8 @@ from typing import Any
 
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
-from ..module_utils.acquisition import snapshots
+from ..module_utils.acquisition import members, snapshots
+from ..module_utils.assumed_role import CannotEnter
 
 
 def main() -> None:
@@ -76,22 +101,34 @@ def main() -> None:
         "request": {"type": "dict", "required": True},
         "instances": {"type": "list", "elements": "dict", "required": True},
         "side_by_side": {"type": "int", "default": 8},
+        "access": members.ACCESS,
     })
-    request = module.params["request"]
-    ec2 = module.client("ec2")
-    once = module.client("ec2", config={"retries": {"mode": "standard", "total_max_attempts": 1}})
+    request, accounts = module.params["request"], members.Accounts(module)
+    entries = module.params["instances"]
+    clients: dict[str, tuple[Any, Any]] = {}
+    closed: dict[str, str] = {}
+    for account in sorted({members.account_of(entry, request) for entry in entries}):
+        try:
+            clients[account] = (accounts.client(account, "ec2"), accounts.client(account, "ec2", config={
+                "retries": {"mode": "standard", "total_max_attempts": 1}}))
+        except CannotEnter as refusal:
+            closed[account] = str(refusal)
 
     def take(entry: dict[str, Any]) -> dict[str, Any]:
-        options = {**request, "acquisition": entry["acquisition"], "analyst": request["analyst"]["uid"]}
+        account = members.account_of(entry, request)
+        options = {**request, "account": account, "acquisition": entry["acquisition"],
+                   "analyst": request["analyst"]["uid"]}
         try:
-            return snapshots.acquire(ec2, once, entry, options)
+            if account in closed:
+                raise CannotEnter(closed[account])
+            return snapshots.acquire(*clients[account], entry, options)
         except Exception as error:  # whatever it is, it must not end the others
             return {"instance_id": entry["instance_id"], "changed": False, "snapshots": [],
                     "not_captured": entry["not_captured"],
                     "problem": f"The volumes of {entry['instance_id']} could not be snapshotted: {error}"}
 
     with ThreadPoolExecutor(max(1, module.params["side_by_side"])) as pool:
-        told = list(pool.map(take, module.params["instances"]))
+        told = list(pool.map(take, entries))
     module.exit_json(changed=any(item["changed"] for item in told), instances=told)
 
 

@@ -44,6 +44,12 @@ options:
     description: Its region.
     type: str
     default: ""
+  member_accounts:
+    description:
+      - For O(wish=acquire), how accounts that are not this run's own are entered - by account C(role),
+        C(external_id) and, as V(false), C(source_identity). The account C(*) stands for all that have no entry.
+    type: dict
+    default: {}
   registry_source:
     description:
       - Where the registry of analysts comes from.

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..registry import Caller
 from ..request_spec import iso
+from . import targets
 
 ACQUISITION = "dfir:acquisition"
 NAME_LIMIT = 255  # of a tag's value and of a snapshot's description
@@ -29,14 +30,24 @@ def acquisition_id(account: str, region: str, incident: str, instance_id: str, a
                     "attempt": attempt})
 
 
-def build(values: Mapping[str, Any], analyst: Mapping[str, Any], caller: Caller, *, bucket: str,
-          now: datetime) -> dict[str, Any]:
-    """Everything that later steps may know of what was asked for."""
+def build(values: Mapping[str, Any], analyst: Mapping[str, Any], caller: Caller, *, bucket: str, now: datetime,
+          members: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Everything that later steps may know of what was asked for.
+
+    :param members: how other accounts than the caller's are entered.
+    """
+    asked = targets.wanted(values, caller.account)
     what = {"account": caller.account, "incident": values["incident"], "analyst": analyst["uid"],
-            "region": values["aws_instance_region"], "instances": values["aws_instance_id"] or [],
+            "region": values["aws_instance_region"], "instances": sorted({
+                name for target in asked for name in target["instance_ids"]}),
             "tags": values["aws_instance_tags"] or [], "attempt": values["attempt"]}
+    if [target["account"] for target in asked] != [caller.account]:
+        what["targets"] = {target["account"]: target["instance_ids"] for target in asked}
+    request_id = _digest({"kind": "acquisition", **what})
     return {
-        "request_id": _digest({"kind": "acquisition", **what}),
+        "request_id": request_id,
+        "targets": [targets.entrance(target, members or {}, caller, incident=values["incident"], request_id=request_id,
+                                     analyst=str(analyst["uid"])) for target in asked],
         "incident": values["incident"], "attempt": values["attempt"], "account": caller.account,
         "partition": caller.partition, "analyst": dict(analyst),
         "caller": {"kind": caller.kind, "name": caller.name, "arn": caller.arn},
@@ -44,7 +55,7 @@ def build(values: Mapping[str, Any], analyst: Mapping[str, Any], caller: Caller,
         "instance_tags": dict(pair.split("=", 1) for pair in what["tags"]),
         "exclude_volumes": values["exclude_volumes"] or [], "exclude_root": values["exclude_root"],
         "label": values["label"] or "", "cloudtrail_days": values["cloudtrail_days"],
-        "requested_at": iso(now), "artifact_bucket": bucket,
+        "afterwards": values["afterwards"], "requested_at": iso(now), "artifact_bucket": bucket,
     }
 
 
@@ -76,6 +87,7 @@ def tags(instance_id: str, options: Mapping[str, Any], moment: str) -> dict[str,
         "Name": name(options["incident"], instance_id, moment, options["label"]),
         "dfir:incident": options["incident"], ACQUISITION: options["acquisition"],
         "dfir:source-instance": instance_id, "dfir:source-region": options["region"],
+        "dfir:source-account": options["account"],
         "dfir:analyst": options["analyst"], "dfir:attempt": str(options["attempt"]),
     }
 

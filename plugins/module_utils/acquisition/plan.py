@@ -71,14 +71,23 @@ def look(ec2: Any, params: Mapping[str, Any]) -> list[dict[str, Any]]:
            for name in [*names, *params["instance_ids"]]}
     taken = snapshots_of(ec2, ids.values())
     entries = [entry(instance, volumes[instance["InstanceId"]], stores.get(instance["InstanceType"]), params)
-               | {"acquisition": ids[instance["InstanceId"]],
+               | {"acquisition": ids[instance["InstanceId"]], "account": params["account"],
                   "earlier": len(taken[ids[instance["InstanceId"]]])} for instance in described]
-    missing = [{"instance_id": name, "acquisition": ids[name], "volumes": [], "not_captured": [], "earlier": 0,
-                "state": "missing", "type": "", "name": "", "zone": "",
-                "problem": f"There is no instance {name} in {params['region']} in the account {params['account']}: "
-                           "check the id, the region and the account."}
+    missing = [_without(name, params, f"There is no instance {name} in {params['region']} in the account "
+                                      f"{params['account']}: check the id, the region and the account.")
                for name in params["instance_ids"] if name not in names]
     return sorted([*entries, *missing], key=lambda item: str(item["instance_id"]))
+
+
+def unreachable(params: Mapping[str, Any], why: str) -> list[dict[str, Any]]:
+    """The instances of an account that cannot be looked at, or one entry without an id where tags were to find them."""
+    return [_without(name, params, why) for name in params["instance_ids"] or [""]]
+
+
+def _without(name: str, params: Mapping[str, Any], problem: str) -> dict[str, Any]:
+    number = acquisition_id(params["account"], params["region"], params["incident"], name, params["attempt"])
+    return {"instance_id": name, "account": params["account"], "acquisition": number, "volumes": [], "not_captured": [],
+            "earlier": 0, "state": "missing", "type": "", "name": "", "zone": "", "problem": problem}
 
 
 def entry(instance: Mapping[str, Any], volumes: Sequence[Mapping[str, Any]], store: int | None,

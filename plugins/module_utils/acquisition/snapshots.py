@@ -115,7 +115,8 @@ def acquire(ec2: Any, once: Any, entry: Mapping[str, Any], options: Mapping[str,
             ec2.create_tags(Resources=[snapshot["SnapshotId"]],
                             Tags=[{"Key": key, "Value": value} for key, value in wanted.items()])
             changed, has = True, {**has, **wanted}
-        made.append({"snapshot_id": str(snapshot["SnapshotId"]), "volume_id": volume, "device": device,
+        made.append({"snapshot_id": str(snapshot["SnapshotId"]), "account": options["account"], "volume_id": volume,
+                     "device": device,
                      "size_gib": int(snapshot["VolumeSize"]), "state": str(snapshot["State"]), "started": moment,
                      "name": has.get("Name", ""), "encrypted": bool(snapshot.get("Encrypted"))})
     lost = [*entry["not_captured"], *_late(entry, made)]

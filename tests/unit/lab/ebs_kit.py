@@ -51,6 +51,7 @@ class Catalog:
         encrypted: bool,
         kms_key: str | None,
         client_token: str | None,
+        account: str,
     ) -> str:
         token = client_token or str(len(self.snapshots))
         snapshot_id = "snap-0" + hashlib.sha256(token.encode()).hexdigest()[:16]
@@ -98,6 +99,9 @@ class Authorizer:
         if access_key not in secrets or session_token is not None:
             raise Refused(403, "UnrecognizedClientException", "The security token included in the request is invalid.")
         return secrets[access_key]
+
+    def account(self, access_key: str, session_token: str | None) -> str:
+        return "123456789012"
 
     def check(
         self, *, method: str, path: str, query: str, headers: Mapping[str, str], action: str, resource: str, region: str

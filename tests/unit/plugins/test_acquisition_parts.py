@@ -22,8 +22,8 @@ ENTRY = {"uid": "alice", "email": "a@example.org", "callers": [CALLER.arn], "cid
          "public_key": {"source": "ssm"}}
 GRANT = {"incidents": ["INC-*"], "accounts": [CALLER.account], "regions": ["eu-west-1"], "modes": ["automatic"]}
 NOW = datetime(2026, 11, 28, 21, 0, 5, tzinfo=timezone.utc)
-OPTIONS = {"incident": "INC-1", "acquisition": "a" * 16, "region": "eu-west-1", "analyst": "alice", "attempt": 1,
-           "label": ""}
+OPTIONS = {"incident": "INC-1", "acquisition": "a" * 16, "account": CALLER.account, "region": "eu-west-1",
+           "analyst": "alice", "attempt": 1, "label": ""}
 PRICES = [{"item": "snapshot", "as_of": "today", "source": "x", "prices": {"*": 0.05}}]
 
 
