@@ -138,8 +138,8 @@ def split(new: Iterable[Thing], *, artifact_prefix: str, record_key: str) -> tup
         allowed = (
             (thing.kind == "object" and (
                 path.startswith(artifact_prefix) or path == record_key
-                # Whose the folder of artifacts is stays as long as the record.
-                or (bool(record_key) and path.startswith("requests/folders/"))))
+                # Whose the folder of artifacts is stays as long as the record, and the custody ledger for good.
+                or (bool(record_key) and path.startswith(("requests/folders/", "custody/")))))
             or (thing.kind == "snapshot" and "dfir:source-snapshot" in thing.tags and "dfir:request" not in thing.tags)
         )
         (kept if allowed else left).append(thing)

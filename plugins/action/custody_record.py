@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.dfir.aws.plugins.plugin_utils.near import NearModule
+from ansible_collections.dfir.aws.plugins.plugin_utils.ledger_action import LedgerModule
 
 
-class ActionModule(NearModule):
+class ActionModule(LedgerModule):
     """See the module's documentation."""

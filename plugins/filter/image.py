@@ -110,6 +110,8 @@ def images_summary(claims: Sequence[Mapping[str, Any]], problems: Sequence[str] 
     return {
         "complete": not missing,
         "done": done,
+        "failed": [{"snapshot_id": claim["snapshot_id"], "reason": _state(claim)} for claim in claims
+                   if claim["state"] not in ("done", "held") and claim["failures"]],
         "lines": [*made, *missing, *problems],
         "reason": reason,
         "cost_usd": sum(image["budget"]["cost_usd"] for image in done),

@@ -102,9 +102,13 @@ def request_result(request: Mapping[str, Any], opened: Mapping[str, Any], holder
     finished = bool(opened.get("finished"))
     message = (f"Request {request['request_id']} has been answered before and ended as '{opened.get('outcome')}'. Its "
                f"artifacts are at {where}. To run it once more, raise 'attempt' to {int(request['attempt']) + 1}.")
+    custody = opened.get("custody") or {}
+    if custody.get("problem"):
+        message += f" {custody['line']}"
     done = {step["name"]: step["details"] for step in record.get("steps") or [] if step["outcome"] == "ok"}
     return {
         **request,
+        "custody": custody,
         "launched": "analysis_host" in done,
         "plan": done.get("plan") or {},
         "earlier": {"evidence": done.get("journal") or done.get("evidence") or {},

@@ -39,6 +39,7 @@ MADE_BY: dict[str, tuple[str, ...]] = {
     "yara": (".yara.json",), "clamav": (".clamav.json",), "ewf-tools": (), "boto3": (),
 }
 NOT_ENDED = "Its host could not be ended"
+NO_CUSTODY = "Its custody ledger is not complete"
 FOREIGN_KEY = "shows another SSH key than its console"  # the role analysis_host's words
 # How ansible-core begins, and nobody needs to read at three in the morning.
 BEGINS = re.compile(r"^(?:Task failed: )?(?:(?:Module|Action) failed: )?(?=.)")
@@ -142,6 +143,15 @@ def worsened(error: Mapping[str, str], settled: Mapping[str, Any], what: str = "
     return interrupted({**error, "message": f"{what}: {error['message']}"}, settled)
 
 
+def custody_settled(settled: Mapping[str, Any], custody: Mapping[str, Any]) -> dict[str, Any]:
+    """How a request stands, given how its custody ledger does: one that could not be written is a failure, and the same
+    request run again writes it. What cannot be written since the case is closed stays unwritten."""
+    if not custody.get("problem") or NO_CUSTODY in str(settled.get("reason")):
+        return dict(settled)
+    worse = worsened({"task": "", "message": str(custody["problem"])}, settled, NO_CUSTODY)
+    return {**worse, "closed": settled.get("closed", False)} if custody.get("closed") else worse
+
+
 def _next_step(step: str, terminate: bool, launched: Mapping[str, Any], error: Mapping[str, Any]) -> str:
     if error.get("gone"):
         return ("The host is gone. Run the same request again to have what is left removed, and raise 'attempt' to "
@@ -239,15 +249,20 @@ def timed_steps(facts: Mapping[str, Any], since: str) -> list[dict[str, Any]]:
 
 
 def last_steps(before: Sequence[Mapping[str, Any]], settled: Mapping[str, Any], waited: Mapping[str, Any],
-               told: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+               told: Mapping[str, Any] | None = None, report: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """The steps of the settlement itself after those `before` it, and the step that failed with its reason.
 
     :param told: the mail that told of the failure, as role `notify` handed it on: its text is kept, sent or not.
+    :param report: what the role `report` handed on.
     """
     steps: list[dict[str, Any]] = []
     if waited.get("ended_at"):
         since = before[-1]["ended_at"] if before else waited["ended_at"]
         details = {"outcome": settled.get("outcome"), "files": len(waited.get("objects") or [])}
+        if artifacts := _known_artifacts(waited, report or {}):
+            details["artifacts"] = artifacts
+        if waited.get("extended_until"):
+            details["extended_until"] = str(waited["extended_until"])
         if (taken_back := retraction(waited))["retracted"]:
             details["retracted"] = {key: taken_back[key] for key in ("tools", "results")}
         steps.append({"name": "results", "started_at": since, "ended_at": waited["ended_at"], "details": details})
@@ -260,9 +275,27 @@ def last_steps(before: Sequence[Mapping[str, Any]], settled: Mapping[str, Any], 
     return steps
 
 
+def _known_artifacts(waited: Mapping[str, Any], report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Artifacts whose SHA-256 is known to the controller, which may read few of them. `sha256sums.txt` has those of all
+    others, and the marker has its own."""
+    found = [{"name": str(name), "sha256": str(sha256), "said_by": "controller"}
+             for name, sha256 in sorted((waited.get("hashes") or {}).items()) if sha256]
+    sums = (waited.get("marker") or {}).get("sha256sums_sha256")
+    if isinstance(sums, str) and re.fullmatch(r"[0-9a-f]{64}", sums):
+        found.append({"name": "sha256sums.txt", "sha256": sums, "said_by": "analysis host"})
+    if report.get("sha256"):
+        found.append({"name": "report.html", "sha256": str(report["sha256"]), "said_by": "controller"})
+    return found
+
+
 def closing_words(request: Mapping[str, Any], settled: Mapping[str, Any], waited: Mapping[str, Any],
-                  host: Mapping[str, Any]) -> list[str]:
-    """What the job says last of a request that went well: how it stands, and where to look."""
+                  host: Mapping[str, Any], custody: Mapping[str, Any] | None = None) -> list[str]:
+    """What the job says last of a request that went well: how it stands, where to look, and how its ledger ends."""
+    return [*_closing_words(request, settled, waited, host), *([str(custody["line"])] if custody else [])]
+
+
+def _closing_words(request: Mapping[str, Any], settled: Mapping[str, Any], waited: Mapping[str, Any],
+                   host: Mapping[str, Any]) -> list[str]:
     place = f"s3://{request['artifact_bucket']}/{request['artifact_prefix']}"
     if len(request.get("snapshots") or []) > 1:
         place += ", artifacts of each volume in the folder of its snapshot"
@@ -297,6 +330,6 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Names as playbooks use them, below `dfir.aws.`."""
-        named = (problem, settlement, follow_up, is_due, end_of, interrupted, worsened, outcome, removed, ended_now,
-                 timed_steps, last_steps, closing_words, seconds_until, retraction)
+        named = (problem, settlement, follow_up, is_due, end_of, interrupted, worsened, custody_settled, outcome,
+                 removed, ended_now, timed_steps, last_steps, closing_words, seconds_until, retraction)
         return {function.__name__: function for function in named}

@@ -33,9 +33,9 @@ def store(module: Any) -> Store:
     return FolderStore(Path(folder)) if folder else bucket_store(module)
 
 
-def signer(module: Any) -> KmsKey:
-    """The module's key. An ARN says its region; any other name is of the module's."""
-    name = module.params["signing_key"]
+def signer(module: Any, name: str = "") -> KmsKey:
+    """The module's key, or another one. An ARN says its region; any other name is of the module's."""
+    name = name or module.params["signing_key"]
     if not name:
         raise BadInput("signing_key is empty: set dfir_aws_custody_key to a KMS key that signs (docs/custody.md).")
     elsewhere = {"region": name.split(":")[3]} if name.startswith("arn:") and name.count(":") >= 5 else {}
@@ -52,3 +52,8 @@ def actor(module: Any) -> dict[str, str]:
     except FAILURES as error:
         raise BadInput(f"The AWS identity of this run is unknown: {error}") from error
     return {"kind": "cli", "name": arn.rsplit("/", 1)[-1], "arn": arn}
+
+
+def known_entries(module: Any) -> Path | None:
+    """The module's folder for entries that were read."""
+    return Path(module.params["known_entries"]) if module.params["known_entries"] else None

@@ -65,6 +65,13 @@ def opened(record: Mapping[str, Any] | None, spec: Mapping[str, Any], holder: st
     return Change(_leased(current, holder, now, minutes), True, adopted=True)
 
 
+def kept(change: Change, custody: Mapping[str, Any]) -> Change:
+    """Remember how the custody ledger of the request is kept, where it is. A request that has ended stays as it is."""
+    if not custody or change.record["state"] == "finished" or change.record.get("custody") == custody:
+        return change
+    return Change({**change.record, "custody": dict(custody)}, True, change.adopted)
+
+
 def stepped(record: Mapping[str, Any], holder: str, now: datetime, minutes: int, *, name: str, outcome: str,
             details: Mapping[str, Any], started_at: str = "", ended_at: str = "",
             gone: Gone = lambda holder: False) -> Change:

@@ -9,6 +9,7 @@ A look never sleeps. Whoever waits (module aws_wait) looks again.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -224,14 +225,14 @@ def artifacts(wait: Wait) -> Look:
     data: dict[str, Any] = {
         "objects": [{"name": _name(entry), "size": entry["Size"], "written": _utc(entry["LastModified"])}
                     for entry in objects],
-        "marker": None, "summary": None, "analyst": _of_the_analyst(listed, prefix),
+        "marker": None, "summary": None, "hashes": {}, "analyst": _of_the_analyst(listed, prefix),
         "extended_until": extended_until(names, str(wait.params.get("latest") or "")),
     }
     text = _newest(objects)
     if SUMMARY in names:
-        data["summary"] = _facts(s3, bucket, prefix + SUMMARY)
+        data["summary"], data["hashes"][SUMMARY] = _facts(s3, bucket, prefix + SUMMARY)
     if MARKER in names:
-        data["marker"] = _facts(s3, bucket, prefix + MARKER)
+        data["marker"], data["hashes"][MARKER] = _facts(s3, bucket, prefix + MARKER)
         return Look(f"{len(objects)} files, completion marker written", "complete", reached=True, data=data)
     if wait.params.get("instance_id"):
         host = _find_instance(wait, wait.params["instance_id"])
@@ -282,14 +283,17 @@ def _newest(objects: list[dict[str, Any]]) -> str:
     return f"{count}, newest {_name(newest)} ({readable_size(newest['Size'])})"
 
 
-def _facts(s3: Any, bucket: str, key: str) -> Any:
+def _facts(s3: Any, bucket: str, key: str) -> tuple[Any, str]:
+    """What an object says in numbers and words, and its SHA-256; None and nothing of one that is too large for that."""
     answer = s3.get_object(Bucket=bucket, Key=key)
     if answer["ContentLength"] > FACTS_LIMIT:
-        return None
+        return None, ""
+    body = answer["Body"].read()
+    sha256 = hashlib.sha256(body).hexdigest()
     try:
-        return numbers_and_words(json.loads(answer["Body"].read()))
+        return numbers_and_words(json.loads(body)), sha256
     except (ValueError, RecursionError):
-        return None
+        return None, sha256
 
 
 def readable_size(count: float) -> str:

@@ -264,6 +264,10 @@ summary:
   description: What C(summary.json) says, reduced to numbers and plain words; null without it.
   type: dict
   returned: when I(kind=artifacts)
+hashes:
+  description: The SHA-256 of C(complete.json) and C(summary.json), as they were read, by their names.
+  type: dict
+  returned: when I(kind=artifacts)
 """
 
 import time

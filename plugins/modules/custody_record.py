@@ -17,6 +17,8 @@ description:
   - Entries are objects of their own, written once, each with the hash of the one before. Several runs may write at
     once.
   - An event is recorded once, so a task that runs again changes nothing. The same event with other words is an error.
+  - Playbooks tell their work with O(entries). They may be told before the work and again after it, whatever came in
+    between.
 options:
   state:
     description:
@@ -43,7 +45,7 @@ options:
   event:
     description:
       - A name for what happened, unique in the incident, such as C(run-1234/image/snap-0123456789abcdef0). Needed for
-        O(state=recorded).
+        O(state=recorded), unless O(entries) are given.
     type: str
   phase:
     description:
@@ -53,11 +55,11 @@ options:
     choices: [intent, outcome, record]
     default: record
   action:
-    description: What kind of action it is. Needed for O(state=recorded).
+    description: What kind of action it is. Needed for O(state=recorded), unless O(entries) are given.
     type: str
     choices: [acquisition, copy, image, mount, tool_run, artifact, transfer, access, hand_over, note]
   object:
-    description: What the action was done to. Needed for O(state=recorded).
+    description: What the action was done to. Needed for O(state=recorded), unless O(entries) are given.
     type: dict
     suboptions:
       kind:
@@ -103,6 +105,30 @@ options:
       - Who did it, C(kind), C(name) and C(arn), as RV(dfir.aws.operator_request#module:caller) says. Without it, the
         AWS identity of the run.
     type: dict
+  entries:
+    description:
+      - Several entries for O(state=recorded), as P(dfir.aws.custody_begins#filter) and P(dfir.aws.custody_ends#filter)
+        make them. Those that the ledger has are passed over; work that failed and is tried again gets an event of its
+        own, named after the first.
+    type: list
+    elements: dict
+  sign:
+    description: Sign the head afterwards, for O(state=recorded) with O(entries).
+    type: bool
+    default: false
+  on_problem:
+    description:
+      - What to do where the ledger cannot be written, for O(state=recorded) with O(entries).
+      - V(tell) does not fail, and says it in RV(custody.problem). V(refuse_closed) does the same, but fails where the
+        case is closed.
+    type: str
+    choices: [fail, tell, refuse_closed]
+    default: fail
+  known_entries:
+    description:
+      - A folder for entries of ledgers that were read, so that the next task need not read them again. The action sets
+        it to a folder of this run.
+    type: path
   retain_days:
     description: Lock what is written for so many days, where the bucket has Object Lock. V(0) leaves it to the bucket.
     type: int
@@ -151,6 +177,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+custody:
+  description:
+    - How the ledger stands - C(kept), C(head), C(signed), C(problem), C(closed) and C(line), which says it to people.
+  returned: when O(entries) are given
+  type: dict
 number:
   description: The number of the entry that was recorded, signed or closed the case.
   returned: success
@@ -179,12 +210,13 @@ from typing import Any
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 from ..module_utils.custody.entry import ACTIONS
-from ..module_utils.custody.errors import BadInput, CustodyError
+from ..module_utils.custody.errors import BadInput, Closed, CustodyError
 from ..module_utils.custody.ledger import Artifact, Ledger
 from ..module_utils.custody.rsa import read_key
 from ..module_utils.custody.stores import Store
-from ..module_utils.custody_module import OPTIONS, actor, bucket_store, signer
-from ..module_utils.ebs.version import __version__
+from ..module_utils.custody_keep import told_of
+from ..module_utils.custody_module import OPTIONS, actor, bucket_store, known_entries, signer
+from ..module_utils.custody_told import collection
 
 
 def recorded(module: AwsModule, ledger: Ledger) -> dict[str, Any]:
@@ -198,9 +230,29 @@ def recorded(module: AwsModule, ledger: Ledger) -> dict[str, Any]:
     return {"changed": written.changed, "number": written.number, "sha256": written.sha256, "entry": written.value}
 
 
+def several(module: AwsModule, ledger: Ledger) -> dict[str, Any]:
+    """Add what several entries say that the ledger does not say yet."""
+    given, told = module.params, list(module.params["entries"])
+    if not all(entry.get("actor") for entry in told):
+        told = [{**entry, "actor": entry.get("actor") or actor(module)} for entry in told]
+
+    def write() -> bool:
+        if module.check_mode:
+            return bool(ledger.named(told))
+        return any(written.changed for written in ledger.append_tries(told))
+
+    sign = given["sign"] and not module.check_mode
+    changed, stands = told_of(ledger, write, (lambda: signer(module)) if sign else None,
+                              lenient=given["on_problem"] != "fail",
+                              refuse_closed=given["on_problem"] == "refuse_closed")
+    if stands["problem"]:
+        module.warn(stands["line"])
+    return {"changed": changed, "number": ledger.number, "sha256": ledger.sha256, "custody": stands}
+
+
 def tool(module: AwsModule) -> dict[str, str]:
     """What did it: this collection, where nothing else is said."""
-    given = module.params["tool"] or {"name": "dfir.aws", "version": __version__}
+    given = module.params["tool"] or collection()
     return {"name": given["name"], "version": given["version"]}
 
 
@@ -263,22 +315,33 @@ def main() -> None:
             "tool": {"type": "dict", "options": {
                 "name": {"type": "str", "required": True}, "version": {"type": "str", "default": ""}}},
             "actor": {"type": "dict"},
+            "entries": {"type": "list", "elements": "dict"},
+            "sign": {"type": "bool", "default": False},
+            "on_problem": {"type": "str", "choices": ["fail", "tell", "refuse_closed"], "default": "fail"},
+            "known_entries": {"type": "path"},
             "retain_days": {"type": "int", "default": 0},
             "lock_mode": {"type": "str", "choices": ["GOVERNANCE", "COMPLIANCE"], "default": "GOVERNANCE"},
         },
-        required_if=[("state", "recorded", ["event", "action", "object"]), ("state", "signed", ["signing_key"]),
-                     ("state", "closed", ["signing_key"])])
+        required_if=[("state", "recorded", ["event", "entries"], True), ("state", "signed", ["signing_key"]),
+                     ("state", "closed", ["signing_key"]), ("sign", True, ["signing_key"])],
+        required_by={"event": ["action", "object"]}, mutually_exclusive=[("event", "entries")])
     try:
         if not 0 <= module.params["retain_days"] <= 36500:
             raise BadInput("retain_days must be 0 to 36500.")
-        store = bucket_store(module, retain_days=module.params["retain_days"], lock_mode=module.params["lock_mode"])
+        store = bucket_store(module, retain_days=module.params["retain_days"], lock_mode=module.params["lock_mode"],
+                             known=known_entries(module))
         ledger = Ledger(store, module.params["incident"])
-        if module.params["state"] == "recorded":
+        if module.params["entries"] is not None:
+            result = several(module, ledger)
+        elif module.params["state"] == "recorded":
             result = recorded(module, ledger)
         elif module.params["state"] == "signed":
             result = signed(module, ledger)
         else:
             result = closed(module, ledger, store)
+    except Closed as error:
+        module.fail_json(msg=f"{error} Nothing was begun. New work needs another incident."
+                         if module.params["on_problem"] == "refuse_closed" else str(error))
     except CustodyError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result, head=f"{result['number']}:{result['sha256']}")

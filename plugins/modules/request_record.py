@@ -19,6 +19,9 @@ description:
   - A request whose snapshot is another request's already (an automatic analysis before a session or beside it, for
     instance) gets a folder of its own, C(run-<request_id>/) below the common one. The object
     C(requests/folders/<incident>/<snapshot>.json), written once, tells whose the common one is.
+  - Where O(custody_key) is given when it is opened, whatever the record says of runs and steps is written into the
+    custody ledger of its incident, too, with the same call, by this and by all later tasks. The record remembers how.
+    The record comes first; what the ledger lacks is written with the next call.
 options:
   state:
     description:
@@ -76,6 +79,32 @@ options:
     description: Ids and numbers that the step leaves behind. No secrets.
     type: dict
     default: {}
+  custody_key:
+    description:
+      - The key of KMS (id, ARN or alias) that signs custody ledgers, for O(state=opened). Empty, no ledger is kept of
+        this request.
+      - A request of an incident whose case is closed is refused, and nothing is written.
+    type: str
+    default: ""
+  custody_retain_days:
+    description: Days for which entries are locked where the bucket has Object Lock; for O(state=opened).
+    type: int
+    default: 0
+  custody_lock_mode:
+    description: How they are locked; for O(state=opened).
+    type: str
+    choices: [GOVERNANCE, COMPLIANCE]
+    default: GOVERNANCE
+  known_entries:
+    description:
+      - A folder for entries of ledgers that were read, so that the next task need not read them again. The action sets
+        it to a folder of this run.
+    type: path
+  sign:
+    description:
+      - Sign the head of the custody ledger. The ends of a run (O(state=released), O(state=finished)) sign it always.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -94,7 +123,10 @@ attributes:
     support: full
 notes:
   - "Needed: C(s3:GetObject) and C(s3:PutObject) on C(requests/*), and C(s3:ListBucket) on the bucket, without which a
-    record that is not there looks like a refusal."
+    record that is not there looks like a refusal. With O(custody_key): C(s3:GetObject) and C(s3:PutObject) on
+    C(custody/*), C(kms:GetPublicKey) and C(kms:Sign) on the key."
+seealso:
+  - module: dfir.aws.custody_record
 """
 
 EXAMPLES = r"""
@@ -141,6 +173,14 @@ outcome:
   description: How it ended, where it has.
   returned: success
   type: str
+custody:
+  description:
+    - How the custody ledger stands - C(kept), C(head), C(signed), C(problem), C(closed) and C(line), which says it to
+      people.
+    - A ledger that cannot be written is no failure of this task. RV(custody.problem) says why, and whoever ends the
+      request fails for it.
+  returned: success
+  type: dict
 key:
   description: The record's key in the bucket.
   returned: always
@@ -148,7 +188,6 @@ key:
   sample: requests/3f0c6a5d9b1e2f47.json
 """
 
-import json
 import random
 import re
 import time
@@ -156,113 +195,24 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-try:  # noqa: SIM105  the form that ansible-test knows
-    from botocore.exceptions import BotoCoreError, ClientError
-except ImportError:
-    pass  # AnsibleAWSModule says so
-
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 from ..module_utils import record as records
-from ..module_utils.request_spec import FOLDERS, RECORDS, apart
+from ..module_utils.custody.errors import Closed
+from ..module_utils.custody_keep import KEEP, keep, refuse_closed, settings
+from ..module_utils.record_shelf import Shelf
+from ..module_utils.request_spec import RECORDS, apart
 
 ATTEMPTS = 8  # rounds of compare-and-swap; each loses only to somebody who won
-LOST = ("PreconditionFailed", "ConditionalRequestConflict")
-
-
-class Shelf:
-    """Where records lie: one object per request."""
-
-    def __init__(self, module: AwsModule, bucket: str, key: str) -> None:
-        self._module, self._bucket, self._key = module, bucket, key
-        self._client = module.client("s3")
-        members = self._client.meta.service_model.operation_model("PutObject").input_shape.members
-        if "IfMatch" not in members or "IfNoneMatch" not in members:
-            module.fail_json(msg="The installed botocore cannot write conditionally, which records need: install boto3 "
-                                 "and botocore 1.36 or later.")
-
-    def read(self) -> tuple[dict[str, Any] | None, str]:
-        """The record and its ETag; None where there is no record."""
-        try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key)
-            text = answer["Body"].read()
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-                return None, ""
-            self._fail(error, "read")
-        except BotoCoreError as error:
-            self._fail(error, "read")
-        try:
-            return json.loads(text), answer["ETag"]
-        except ValueError:
-            self._module.fail_json(msg=f"The record s3://{self._bucket}/{self._key} is not JSON: look at it, and "
-                                       "restore an earlier version of the object.", key=self._key)
-
-    def is_taken(self, prefix: str) -> bool:
-        """Whether artifacts of some request lie in a folder; images, and folders of later attempts, do not count."""
-        try:
-            found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, Delimiter="/")
-        except (ClientError, BotoCoreError) as error:
-            self._fail(error, "opened")
-        folders = [item["Prefix"] for item in found.get("CommonPrefixes") or []]
-        return bool(found.get("Contents")) or f"{prefix}analyst/" in folders
-
-    def claim(self, prefix: str, request_id: str) -> bool:
-        """Take a folder of artifacts for a request, for good; false where another one has taken it."""
-        key = f"{FOLDERS}{prefix.rstrip('/')}.json"
-        body = json.dumps({"request_id": request_id, "artifact_prefix": prefix}).encode()
-        try:
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json",
-                                    ChecksumAlgorithm="SHA256", IfNoneMatch="*")
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in LOST:
-                self._fail(error, "opened")
-        except BotoCoreError as error:
-            self._fail(error, "opened")
-        else:
-            return True
-        try:
-            return json.loads(self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()).get(
-                "request_id") == request_id
-        except (ClientError, BotoCoreError) as error:
-            self._fail(error, "opened")
-        except (ValueError, AttributeError):
-            return False
-
-    def write(self, record: Mapping[str, Any], etag: str) -> bool:
-        """False when somebody else was faster."""
-        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
-        body = json.dumps(record, indent=1, sort_keys=True).encode()
-        try:
-            self._client.put_object(Bucket=self._bucket, Key=self._key, Body=body, ContentType="application/json",
-                                    ChecksumAlgorithm="SHA256", **condition)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in LOST or error.response["ResponseMetadata"]["HTTPStatusCode"] == 412:
-                return False
-            self._fail(error, "written")
-        except BotoCoreError as error:
-            self._fail(error, "written")
-        return True
-
-    def _fail(self, error: Exception, done: str) -> None:
-        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-        why = {
-            "NoSuchBucket": f"there is no bucket {self._bucket}: set dfir_aws_artifact_bucket.",
-            "AccessDenied": "access denied: the credentials need s3:GetObject and s3:PutObject on requests/* and "
-                            "s3:ListBucket on the bucket (docs/iam/controller-policy.json).",
-            "PermanentRedirect": "the bucket lies in another region: set dfir_aws_artifact_bucket_region.",
-            "AuthorizationHeaderMalformed": "the bucket lies in another region: set dfir_aws_artifact_bucket_region.",
-            "ExpiredToken": "the AWS credentials have expired: renew them and start again.",
-        }.get(code, f"{error}")
-        self._module.fail_json(msg=f"The record s3://{self._bucket}/{self._key} could not be {done}: {why}",
-                               key=self._key, error_code=code)
 
 
 def next_record(params: Mapping[str, Any], record: dict[str, Any] | None, now: datetime) -> records.Change:
     """What the record shall be, given what it is."""
     state, holder, minutes = params["state"], params["holder"], params["lease_minutes"]
     if state == "opened":
-        return records.opened(record, params["spec"], holder, now, minutes, force=params["force"], gone=records.is_gone)
+        return records.kept(
+            records.opened(record, params["spec"], holder, now, minutes, force=params["force"], gone=records.is_gone),
+            params["custody"])
     if record is None:
         raise records.RecordError(f"Request {params['request_id']} has no record: open it first (state: opened).")
     if state == "renewed":
@@ -318,6 +268,9 @@ def main() -> None:
             "started_at": {"type": "str", "default": ""},
             "outcome": {"type": "str", "choices": ["ok", "failed", "complete", "incomplete", "timeout", "ended"]},
             "details": {"type": "dict", "default": {}},
+            "known_entries": {"type": "path"},
+            "sign": {"type": "bool", "default": False},
+            **KEEP,
         },
         required_if=[
             ("state", "opened", ["spec", "holder"]),
@@ -340,6 +293,8 @@ def main() -> None:
     if allowed and params["outcome"] not in allowed:
         module.fail_json(msg=f"outcome must be one of {', '.join(name for name in allowed if name)} for state "
                              f"{params['state']}.")
+    opens = params["state"] == "opened"
+    params["custody"] = settings(module) if opens else {}
     key = f"{RECORDS}{params['request_id']}.json"
     shelf = Shelf(module, params["bucket"], key)
     try:
@@ -348,17 +303,22 @@ def main() -> None:
             change = records.Change(record or {}, False, adopted=record is not None)
         else:
             prefix = (params["spec"] or {}).get("artifact_prefix")
-            if params["state"] == "opened" and prefix and shelf.read()[0] is None and (
+            before = shelf.read()[0] if opens else {}
+            if params["custody"] and not (isinstance(before, dict) and before.get("state") == "finished"):
+                refuse_closed(module, params["spec"])
+            if prefix and before is None and (
                     shelf.is_taken(prefix) or not (module.check_mode or shelf.claim(prefix, params["request_id"]))):
                 # Nothing is overwritten, the completion marker neither: whoever comes second works beside it.
                 params["spec"] = apart(params["spec"])
             change = swap(shelf, lambda record: next_record(params, record, datetime.now(timezone.utc)),
                           creates=params["state"] == "opened", check_mode=module.check_mode)
-    except records.RecordError as error:
+    except (records.RecordError, Closed) as error:
         module.fail_json(msg=str(error), key=key)
+    custody = keep(module, change.record, write=params["state"] not in ("read", "renewed"),
+                   sign=params["sign"] or params["state"] in ("released", "finished"))
     module.exit_json(
-        changed=change.changed and not module.check_mode, record=change.record, adopted=change.adopted, key=key,
-        finished=change.record.get("state") == "finished", outcome=change.record.get("outcome"),
+        changed=change.changed and not module.check_mode, record=change.record, custody=custody, adopted=change.adopted,
+        key=key, finished=change.record.get("state") == "finished", outcome=change.record.get("outcome"),
     )
 
 

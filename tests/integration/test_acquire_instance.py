@@ -137,9 +137,22 @@ def test_instances_are_acquired_side_by_side_and_one_that_is_not_there_fails_alo
         for instance in group["Instances"]:
             assert instance["State"]["Name"] == "running"
 
+    # A second run finds everything done but what failed: it tries that again, and says so in the custody ledger.
     now = audit.account(lab)
     again = acquire(tmp_path, incident=incident, aws_instance_id=[*names, NOBODY])
-    assert again.returncode != 0 and "changed=0" in again.stdout and audit.account(lab) == now, again.stdout
+    assert again.returncode != 0 and "changed=2" in again.stdout, again.stdout
+    ledger = f"s3://{BUCKET}/custody/{incident}/"
+    more = sorted(thing.id.removeprefix(ledger) for thing in audit.account(lab) - now)
+    number = len([thing for thing in now if thing.id.startswith(f"{ledger}entries/")])
+    assert more == [*(f"entries/{number + one:09d}.json" for one in (1, 2, 3)), f"signatures/{number + 3:09d}.json"]
+    told = [json.loads(content_of(lab, f"custody/{incident}/entries/{one:09d}.json")) for one in range(1, number + 4)]
+    assert {entry["object"]["id"] for entry in told if entry["object"]["kind"] == "snapshot"} == {
+        snapshot["SnapshotId"] for snapshot in seen.values()}
+    assert {entry["object"]["id"] for entry in told if entry["action"] == "artifact"} >= {
+        f"{incident}/{name}/metadata/console.json" for name in names}
+    assert [(entry["event"].partition("/")[2].partition("/")[2], entry["phase"], entry["result"])
+            for entry in told[-3:]] == [("again-2", "intent", "begun"), (f"{NOBODY}/again-2", "record", "failed"),
+                                        ("again-2", "outcome", "failed")]
 
 
 def test_who_has_no_right_to_acquire_is_refused_and_nothing_is_asked(lab: LabConfig, tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def test_what_costs_too_much_is_refused_recorded_and_may_come_again(lab: LabConf
     refused = ask(tmp_path, operator=OPERATOR, incident=incident, max_cost_usd=0.1)
     assert refused.returncode != 0 and "Traceback" not in refused.stdout
     assert "more than the limit of 0.05 USD (dfir_aws_max_cost_usd)" in flat(refused.stdout)
-    new = {thing for thing in audit.account(lab) - before if "/requests/folders/" not in thing.id}
+    new = {thing for thing in audit.account(lab) - before
+           if "/requests/folders/" not in thing.id and f"/custody/{incident}/" not in thing.id}
     assert {thing.kind for thing in new} == {"object"} and len({thing.id for thing in new}) == 1, new
     request_id = re.search(r"requests/([0-9a-f]{16})", next(iter(new)).id)
     assert request_id

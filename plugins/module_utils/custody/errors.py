@@ -20,3 +20,7 @@ class StoreError(CustodyError):
 
 class Conflict(CustodyError):
     """The ledger says something else already: it is never changed."""
+
+
+class Closed(Conflict):
+    """The case is closed, so its ledger is."""

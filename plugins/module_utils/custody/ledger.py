@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 from . import entry as entries
 from . import signature, stores
 from .canonical import canonical, digest, parsed
-from .errors import BadInput, Conflict, StoreError
+from .errors import BadInput, Closed, Conflict, StoreError
 from .rsa import PublicKey, read_key
+from .tries import Tries
 
 ATTEMPTS = 60  # rounds against other writers; each is lost to somebody who wrote
 SAID = ("action", "object", "result", "details")  # what one event says once and for all
@@ -73,12 +74,40 @@ class Ledger:
 
         :param told: event, phase, action, actor, object, tool, result and details.
         """
+        self.refresh()
+        return self._append(told)
+
+    def append_all(self, many: Sequence[Mapping[str, Any]]) -> list[Written]:
+        """Write those of several entries whose events are not recorded, in whatever words."""
+        self.refresh()
+        return [self._events.get(_key(told)) or self._append(told, same=False) for told in many]
+
+    def append_tries(self, many: Sequence[Mapping[str, Any]]) -> list[Written]:
+        """Write what several entries say that the ledger does not say yet. Events get the names of their tries."""
+        return self.append_all(self.named(many))
+
+    def named(self, many: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Of several entries those that are new, with the names of their tries."""
+        self.refresh()
+        tries = Tries(written.value for written in self._events.values())
+        return [told for told in map(tries.named, many) if told]
+
+    def refuse_closed(self) -> None:
+        """Raise `Closed` where the case is closed."""
+        self.refresh()
+        if self.closing:
+            raise Closed(f"The case {self.incident} was closed by entry {self.closing.number}: nothing can be added "
+                         "to its ledger.")
+
+    def _append(self, told: Mapping[str, Any], *, same: bool = True) -> Written:
         written, tried = None, b""
         for attempt in range(ATTEMPTS):
-            self.refresh()
-            written = self._events.get((str(told.get("event")), str(told.get("phase"))))
+            if attempt:
+                self.refresh()
+            written = self._events.get(_key(told))
             if written:
-                self._same(written, told)
+                if same:
+                    self._same(written, told)
                 # An answer may be lost after the write: what is there is then what this call tried to write.
                 return written._replace(changed=written.sha256 == digest(tried))
             tried = canonical(self._next(told))
@@ -91,7 +120,7 @@ class Ledger:
     def would(self, told: Mapping[str, Any]) -> Written:
         """What `append` would say, without writing."""
         self.refresh()
-        written = self._events.get((str(told.get("event")), str(told.get("phase"))))
+        written = self._events.get(_key(told))
         if written:
             self._same(written, told)
             return written
@@ -160,8 +189,8 @@ class Ledger:
 
     def _next(self, told: Mapping[str, Any]) -> dict[str, Any]:
         if self.closing:
-            raise Conflict(f"The case {self.incident} was closed by entry {self.closing.number}: nothing can be added "
-                           "to its ledger.")
+            raise Closed(f"The case {self.incident} was closed by entry {self.closing.number}: nothing can be added "
+                         "to its ledger.")
         made = {"format": entries.FORMAT, "incident": self.incident, "number": self.number + 1, "before": self.sha256,
                 "time": self._time(), **told}
         wrong = entries.problem(made)
@@ -204,3 +233,7 @@ class Ledger:
                 what = "has another content now" if key in there else "is not there"
                 raise Conflict(f"The case was not closed: {entries.told(key)}, which entry {number} recorded, {what}. "
                                "Nothing was sealed.")
+
+
+def _key(told: Mapping[str, Any]) -> tuple[str, str]:
+    return str(told.get("event")), str(told.get("phase"))

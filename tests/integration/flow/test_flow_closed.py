@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.flow.flow_kit import Request, Site, deny_ssh, flat, instances, together
 from tests.integration.flow.host_kit import artifacts
+from tests.integration.flow.ledger_kit import history, ledger
 from tests.kit import run
 
 
@@ -23,9 +24,17 @@ def close(request: Request, *more: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.host
 @together(minutes=3)
 def test_a_host_at_work_takes_its_results_along(site: Site) -> None:
-    request = site.request(aws_snapshot_id=site.source())
+    origin = site.source()
+    request = site.request(aws_snapshot_id=origin)
     ready = request.run()
     assert ready.code == 0, ready.text[-3000:]
+    begun = ["run-1 begun", f"copy/{origin} begun", f"mount/{origin} begun", "host begun", f"copy/{origin} ok",
+             "host ok", "access begun", "tools begun", "analysis begun", f"mount/{origin} ok", "access ok", "tools ok",
+             "run-1 ok"]
+    assert history(request) == begun
+    [access] = [entry for entry in ledger(request) if entry["action"] == "access" and entry["phase"] == "outcome"]
+    assert access["details"]["analyst"] == "alice" and access["details"]["key"].startswith("SHA256:")
+    assert f"ends with entry {len(begun) - 1}, signed" in flat(request.mails[-1].text)
     checked = close(request, "--check")
     assert checked.returncode == 0 and "is told to end its work" in flat(checked.stdout), checked.stdout
     assert request.record["state"] == "open" and "complete.json" not in artifacts(request)
@@ -40,6 +49,13 @@ def test_a_host_at_work_takes_its_results_along(site: Site) -> None:
     [step] = [step for step in record["steps"] if step["name"] == "close_by_hand"]
     assert step["details"]["host_told"] is True and step["details"]["analyst"] == "alice"
     assert [mail.subject.split()[1] for mail in request.mails] == ["ready:", "ended:"]
+    # Its custody: what was left open is ended, and each artifact is what its entry says (or the ledger would not fit).
+    entries = ledger(request)
+    assert history(request) == [*begun, "run-2 begun", "ended-by-hand/2 ok", "analysis ok", "end ok", "run-2 ok"]
+    recorded = {entry["object"]["id"].rpartition("/")[2] for entry in entries if entry["action"] == "artifact"}
+    assert recorded == {"complete.json", "sha256sums.txt"}
+    head = f"{len(entries) - 1}:{entries[-1]['before']}"
+    assert head in flat(request.mails[-1].text), "the entry before the last, since the run ends after its mail"
 
 
 @pytest.mark.cell("results", "it is closed by hand and nobody reaches the host")

@@ -18,6 +18,7 @@ from tests.integration.flow.flow_kit import (
     together,
 )
 from tests.integration.flow.host_kit import as_root, dirty_ext4, ended
+from tests.integration.flow.ledger_kit import history, ledger
 
 GIB = 1 << 30
 
@@ -47,6 +48,12 @@ def test_p24_a_volume_that_cannot_be_attached_is_filled_hashed_and_looked_at(sit
     assert whole in request.mails[-1].text
     volumes = client(site.lab, "ec2").describe_volumes(VolumeIds=[volume["volume_id"] for volume in facts["volumes"]])
     assert {volume.get("SnapshotId") or "" for volume in volumes["Volumes"]} == {""}
+    # The ledger shows what was begun, and that the next run ended it; and the volume's hash.
+    mount = [entry for entry in ledger(request) if entry["event"].endswith(f"/mount/{origin}")]
+    assert [(entry["phase"], entry["result"], entry["object"]["sha256"]) for entry in mount] == [
+        ("intent", "begun", None), ("outcome", "ok", whole)]
+    runs = [entry for entry in history(request) if entry.startswith("run-")]
+    assert runs == ["run-1 begun", "run-2 begun", "run-2 ok"]
     again = request.run()
     assert again.code == 0 and json.loads(as_root(request, "cat /etc/dfir/evidence.json")) == facts
     ended(request)

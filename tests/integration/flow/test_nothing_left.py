@@ -11,14 +11,14 @@ from tests.integration.flow.flow_kit import BUCKET, Futures, Site, client
 from tests.secret_words import shown
 
 
-def test_nothing_is_left_but_records_artifacts_and_kept_copies(
+def test_nothing_is_left_but_records_ledgers_artifacts_and_kept_copies(
         lab: LabConfig, site: Site, before: set[audit.Thing], flows: Futures) -> None:
     for running in flows.values():
         running.exception()  # its own test tells
     after = audit.account(lab)
     records = {request.record["request"]["record_key"] for request in site.requests if request.record}
     incidents = tuple(f"{folder}{request.incident}/" for request in site.requests
-                      for folder in ("", "requests/folders/"))
+                      for folder in ("", "requests/folders/", "custody/"))
     left = [thing for thing in after - before if not (
         (thing.kind == "object" and thing.id.split("/", 3)[-1] in records | site.planted)
         or (thing.kind == "object" and thing.id.split("/", 3)[-1].startswith(incidents))

@@ -93,6 +93,25 @@ def test_a_case_in_a_bucket_from_several_writers_to_its_closing(kit: Kit, client
             client.delete_object(Bucket=BUCKET, Key=entry)
 
 
+@pytest.mark.parametrize("policy", ["controller-policy.json", "imaging-policy.json", "acquisition-policy.json"])
+def test_who_records_writes_and_signs_and_neither_deletes_nor_reads_artifacts(kit: Kit, policy: str) -> None:
+    """Each identity that works on a case, with its own policy alone."""
+    keys = kit.user(policy.partition("-")[0], *json.loads(json.dumps(document(policy)).replace(
+        "ANALYSIS_REGION", REGION))["Statement"])
+    s3, kms = kit.client("s3", keys=keys), kit.client("kms", keys=keys)
+    kit.client("s3").put_object(Bucket=BUCKET, Key=f"INC-{policy}/x/other.txt", Body=b"evidence", IfNoneMatch="*")
+    ledger = Ledger(BucketStore(s3, BUCKET, retain_days=1), f"INC-{policy}")
+    assert [written.changed for written in ledger.append_tries([told(1), told(2)])] == [True, True]
+    assert ledger.sign(KmsKey(kms, ALIAS)).changed
+    with pytest.raises(StoreError, match="access denied"):
+        ledger.sign(KmsKey(kms, "alias/other"))
+    for key in (f"custody/INC-{policy}/entries/000000001.json", f"INC-{policy}/x/other.txt"):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            s3.delete_object(Bucket=BUCKET, Key=key)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        s3.get_object(Bucket=BUCKET, Key=f"INC-{policy}/x/other.txt")
+
+
 def test_hosts_write_no_ledger(kit: Kit) -> None:
     """Whatever its policy says: a role below /dfir/ is refused by the bucket."""
     iam = kit.client("iam")
@@ -135,3 +154,21 @@ def test_what_stands_in_the_way_of_a_bucket_is_told_in_a_sentence(kit: Kit, clie
     assert Ledger(BucketStore(kit.client("s3"), "dfir-lockless", retain_days=30), INCIDENT).append(told(1)).changed
     assert "ObjectLockMode" not in kit.client("s3").head_object(
         Bucket="dfir-lockless", Key=f"custody/{INCIDENT}/entries/000000001.json")
+
+
+def test_what_was_read_is_not_read_again_and_what_came_meanwhile_is(kit: Kit, tmp_path: Path) -> None:
+    s3, asked = kit.client("s3"), []
+    s3.meta.events.register("before-call.s3.GetObject", lambda **_more: asked.append(1))
+
+    def ledger() -> Ledger:
+        return Ledger(BucketStore(s3, BUCKET, known=tmp_path / "known"), "INC-known")
+
+    for number in range(1, 4):
+        Ledger(BucketStore(kit.client("s3"), BUCKET), "INC-known").append(told(number))
+    for gets in (3, 0):
+        again = ledger()
+        again.refresh()
+        assert again.number == 3 and len(asked) == gets
+        asked.clear()
+    Ledger(BucketStore(kit.client("s3"), BUCKET), "INC-known").append(told(4))
+    assert ledger().append(told(5)).number == 5 and len(asked) == 1

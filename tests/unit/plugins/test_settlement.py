@@ -14,6 +14,7 @@ import yaml
 from ansible_collections.dfir.aws.plugins.filter.settlement import (
     STEPS,
     closing_words,
+    custody_settled,
     ended_now,
     follow_up,
     interrupted,
@@ -332,3 +333,26 @@ def test_the_end_of_a_request_is_told_whatever_it_is() -> None:
     [block] = [task for task in tasks if task["name"] == "Bring a request that went well to its end"]
     assert "settle_result" not in block["when"]
     assert any("collect.yml" in str(task) for task in block["block"])
+
+
+def test_custody_that_is_not_complete_is_a_failure_that_the_next_run_can_mend() -> None:
+    well = {"failed": False, "outcome": "complete", "closed": True, "reason": "", "step": ""}
+    assert custody_settled(well, {"problem": ""}) == well and custody_settled(well, {}) == well
+    told = custody_settled(well, {"problem": "No.", "closed": False})
+    assert told["failed"] and not told["closed"] and told["reason"] == "Its custody ledger is not complete: No."
+    assert custody_settled(told, {"problem": "No."}) == told, "said once"
+    # Of a case that was closed meanwhile nothing can be mended: the request ends, and the job says what is missing.
+    late = custody_settled(well, {"problem": "Closed.", "closed": True})
+    assert late["failed"] and late["closed"]
+
+
+def test_the_results_say_which_artifacts_are_known_by_their_hashes() -> None:
+    waited = {"ended_at": "2026-11-21T00:00:00Z", "objects": [], "marker": {"sha256sums_sha256": "not one"},
+              "hashes": {"complete.json": "a" * 64, "summary.json": ""}, "extended_until": "2026-11-21T02:00:00Z"}
+    [results, _clean_up] = last_steps([], {"failed": False, "outcome": "complete"}, waited, {}, {"sha256": "b" * 64})
+    assert results["details"]["artifacts"] == [
+        {"name": "complete.json", "sha256": "a" * 64, "said_by": "controller"},
+        {"name": "report.html", "sha256": "b" * 64, "said_by": "controller"}]
+    assert results["details"]["extended_until"] == "2026-11-21T02:00:00Z"
+    closed = {"closed": True, "outcome": "complete"}
+    assert closing_words(REQUEST, closed, {}, {}, {"line": "Custody."})[-1] == "Custody."
