@@ -55,7 +55,9 @@ def host(lab: LabConfig, subnet: str) -> Iterator[dict[str, Any]]:
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[
         {"IpProtocol": "tcp", "FromPort": 22, "ToPort": PORT, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}])
     name = ec2.run_instances(ImageId=DEBIAN_IDS[HOME], InstanceType="t3.small", MinCount=1, MaxCount=1, SubnetId=subnet,
-                             SecurityGroupIds=[group], InstanceInitiatedShutdownBehavior="terminate")["Instances"][0][
+                             SecurityGroupIds=[group], InstanceInitiatedShutdownBehavior="terminate",
+                             BlockDeviceMappings=[{"DeviceName": "/dev/sdf", "Ebs": {
+                                 "VolumeSize": 1, "DeleteOnTermination": True}}])["Instances"][0][
         "InstanceId"]
     ec2.get_waiter("instance_running").wait(InstanceIds=[name])
     found = described(lab, name)
@@ -172,7 +174,8 @@ def test_an_acquisition_contains_what_is_named_twice_after_its_evidence_is_kept(
         lab: LabConfig, tmp_path: Path, host: dict[str, Any]) -> None:
     ec2, name, incident = audit.client(lab, "ec2", HOME), host["InstanceId"], f"INC-{uuid.uuid4().hex[:8].upper()}"
     fields = {"incident": incident, "aws_instance_id": name}
-    done = play(tmp_path, "acquire_instance", contain=name, cloudtrail_days=0, **fields)
+    done = play(tmp_path, "acquire_instance", contain=name, cloudtrail_days=0, exclude_root=True,
+                **fields)
     assert done.returncode == 0 and f"{name}: is contained" in done.stdout, done.stdout
     keys = [item["Key"] for item in audit.client(lab, "s3", HOME).list_objects_v2(
         Bucket=BUCKET, Prefix=f"{incident}/{name}/")["Contents"]]
