@@ -15,12 +15,21 @@ BLOCK_SIZE = 524_288
 
 @dataclass(frozen=True)
 class Rule:
-    """One ingress permission of a security group: protocol `tcp`, `udp`, `icmp` or `-1`, ports inclusive."""
+    """One permission of a security group: protocol `tcp`, `udp`, `icmp` or `-1`, ports inclusive.
+
+    A host may send everything, as EC2 has it for a new group, unless `CLOSED` is among its rules: then only what the
+    outward ones say. With `CUT` nothing passes, established connections neither.
+    """
 
     protocol: str
     from_port: int
     to_port: int
     cidr: str
+    outward: bool = False
+
+
+CLOSED = Rule("closed", -1, -1, "0.0.0.0/0", outward=True)
+CUT = Rule("cut", -1, -1, "0.0.0.0/0", outward=True)
 
 
 @dataclass(frozen=True)

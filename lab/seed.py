@@ -90,6 +90,9 @@ def policies(settings: LabConfig) -> None:
                         PolicyDocument=document("acquisition-policy.json"))
     iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-member-access",
                         PolicyDocument=document("member-access-policy.json"))
+    for name in ("containment", "containment-revoke"):
+        iam.put_user_policy(UserName=CONTROLLER[0], PolicyName=f"dfir-{name}",
+                            PolicyDocument=document(f"{name}-policy.json"))
     iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-toolbox",
                         PolicyDocument=document("toolbox-policy.json"))
     iam.put_user_policy(UserName=CUSTODIAN[0], PolicyName="dfir-custody",

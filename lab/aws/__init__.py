@@ -10,6 +10,7 @@ from typing import Any
 
 from . import (
     account,
+    ec2_filters,
     ec2_groups,
     ec2_instances,
     ec2_locks,
@@ -17,6 +18,7 @@ from . import (
     ec2_snapshot_sets,
     ec2_snapshots,
     ec2_volumes,
+    memberships,
     moto_app,
     quotas,
     s3_checksums,
@@ -49,7 +51,7 @@ def start(world: World) -> Aws:
     """An empty account. There is one AWS per process: moto's models are global."""
     global _application
     for module in (ec2_snapshots, ec2_snapshot_sets, ec2_locks, ec2_volumes, ec2_instances, ec2_groups, ec2_responses,
-                   quotas, s3_checksums, sts_roles):
+                   quotas, s3_checksums, sts_roles, memberships, ec2_filters):
         module.install()
     set_current(world)
     moto_app.reset()

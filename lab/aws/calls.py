@@ -23,7 +23,8 @@ from moto.core.request import Request, determine_request_protocol
 from moto.core.routing import get_service_router
 from moto.core.utils import get_service_model
 
-XML_ERROR = {"ec2": "ec2", "iam": "query", "sts": "query", "sns": "query", "s3": "rest"}
+XML_ERROR = {"ec2": "ec2", "iam": "query", "sts": "query", "sns": "query", "s3": "rest", "autoscaling": "query",
+             "elb": "query", "elbv2": "query"}
 
 
 @dataclass
@@ -91,6 +92,9 @@ def read(environ: Mapping[str, Any]) -> Call:
         method=environ["REQUEST_METHOD"], path=raw_path(environ), query=query, headers=headers, body=_body(environ),
         source_ip=environ.get("REMOTE_ADDR", "127.0.0.1"), secure=environ.get("wsgi.url_scheme") == "https",
         signature=signature)
+    if call.service == "elasticloadbalancing":
+        version = dict(parse_qsl(call.body.decode("utf-8", "replace") or call.query)).get("Version", "")
+        call.service = moto_app.LOAD_BALANCING.get(version, call.service)
     if call.service not in (*moto_app.SERVICES, "ebs"):
         raise Refused(400, "LabNotImplemented",
                       f"The lab has no {call.service}; it offers {', '.join((*moto_app.SERVICES, 'ebs'))}.")

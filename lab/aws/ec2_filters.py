@@ -13,10 +13,14 @@ from . import moto_app  # noqa: F401  first: it sets what moto reads while it is
 
 # isort: split
 from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models.instances import Instance
+from moto.ec2.models.network_acls import NetworkAcl
+from moto.ec2.utils import filter_dict_attribute_mapping
 
 from .conditions import matches
 
 Thing = TypeVar("Thing")
+_acl_value = NetworkAcl.get_filter_value
 
 
 def chosen(things: Iterable[Thing], filters: Mapping[str, list[str]],
@@ -62,3 +66,19 @@ def page(things: list[Thing], limit: int | None, token: str | None, *,
             raise EC2ClientError("InvalidNextToken", "The token is invalid.") from None
     end = start + (limit or 1000)
     return things[start:end], base64.b64encode(str(end).encode()).decode() if end < len(things) else None
+
+
+def _profile_arn(instance: Any) -> str:
+    association = instance.ec2_backend.iam_instance_profile_associations.get(instance.id)
+    return str(association.iam_instance_profile.arn) if association is not None else ""
+
+
+def _acl(self: Any, filter_name: str, method_name: str | None = None) -> Any:
+    return self.id if filter_name == "network-acl-id" else _acl_value(self, filter_name, method_name)
+
+
+def install() -> None:
+    """Filters that moto lacks."""
+    Instance.lab_profile_arn = property(_profile_arn)  # type: ignore[attr-defined]
+    filter_dict_attribute_mapping["iam-instance-profile.arn"] = "lab_profile_arn"
+    NetworkAcl.get_filter_value = _acl  # type: ignore[method-assign]

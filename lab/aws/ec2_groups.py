@@ -8,17 +8,19 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from lab.contracts import Rule
+from lab.contracts import CLOSED, CUT, Rule
 
 from . import moto_app
 from .world import current
 
 # isort: split
 from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface, NetworkInterfaceBackend
 from moto.ec2.models.security_groups import SecurityGroupBackend
 
 LOG = logging.getLogger("lab.aws")
 _delete = SecurityGroupBackend.delete_security_group
+_modify_interface = NetworkInterfaceBackend.modify_network_interface_attribute
 
 
 def groups_of(instance: Any) -> list[Any]:
@@ -30,11 +32,27 @@ def groups_of(instance: Any) -> list[Any]:
 
 
 def rules_of(instance: Any) -> tuple[Rule, ...]:
-    """What the groups admit, with members of a group in place of the group."""
+    """What the groups admit and let out, with members of a group in place of the group, and whether all is cut."""
+    rules, outward = _permissions(instance, "ingress_rules"), _permissions(instance, "egress_rules", outward=True)
+    if not any(rule.protocol == "-1" and rule.cidr == "0.0.0.0/0" for rule in outward):
+        rules |= {CLOSED, *outward}
+    if _is_cut(instance):
+        rules.add(CUT)
+    return tuple(sorted(rules, key=lambda r: (r.outward, r.protocol, r.from_port, r.to_port, r.cidr)))
+
+
+def _is_cut(instance: Any) -> bool:
+    """Whether the network ACL of its subnet has no rule that allows, as a new one has none."""
+    acls = [acl for acl in instance.ec2_backend.network_acls.values()
+            if any(one.subnet_id == instance.subnet_id for one in acl._associations.values())]
+    return any(all(entry.rule_action != "allow" for entry in acl.network_acl_entries) for acl in acls)
+
+
+def _permissions(instance: Any, kind: str, *, outward: bool = False) -> set[Rule]:
     backend, rules = instance.ec2_backend, set()
     for group in groups_of(instance):
         current_group = backend.get_security_group_from_id(group.id)
-        for rule in (current_group.ingress_rules if current_group is not None else []):
+        for rule in (getattr(current_group, kind) if current_group is not None else []):
             cidrs = [rule.cidr_ipv4] if rule.cidr_ipv4 else []
             member_of = (rule.source_group or {}).get("GroupId")
             if member_of:
@@ -43,8 +61,8 @@ def rules_of(instance: Any) -> tuple[Rule, ...]:
             every = rule.ip_protocol == "-1"
             for cidr in cidrs:
                 rules.add(Rule(rule.ip_protocol, -1 if every else int(rule.from_port),
-                               -1 if every else int(rule.to_port), cidr))
-    return tuple(sorted(rules, key=lambda r: (r.protocol, r.from_port, r.to_port, r.cidr)))
+                               -1 if every else int(rule.to_port), cidr, outward))
+    return rules
 
 
 def refresh(region: str) -> None:
@@ -82,6 +100,25 @@ def delete_security_group(self: Any, name: str | None = None, group_id: str | No
     _delete(self, name, group_id)
 
 
+def modify_network_interface_attribute(self: Any, eni_id: str, group_ids: list[str], *more: Any, **named: Any) -> None:
+    """ModifyNetworkInterfaceAttribute. The groups of an instance are those of its first interface."""
+    for name in group_ids:
+        if self.get_security_group_from_id(name) is None:
+            raise EC2ClientError("InvalidGroup.NotFound", f"The security group '{name}' does not exist")
+    _modify_interface(self, eni_id, group_ids, *more, **named)
+    eni = self.get_network_interface(eni_id)
+    if group_ids and eni.instance is not None and eni.device_index == 0:
+        eni.instance.security_groups = list(eni._group_set)
+
+
+def group_set(self: Any) -> list[Any]:
+    """The groups of this interface; moto adds those of the instance's others."""
+    return list(self._group_set)
+
+
 def install() -> None:
     """Put these in the place of moto's."""
     SecurityGroupBackend.delete_security_group = delete_security_group  # type: ignore[method-assign]
+    NetworkInterfaceBackend.modify_network_interface_attribute = (  # type: ignore[method-assign]
+        modify_network_interface_attribute)
+    NetworkInterface.group_set = property(group_set)  # type: ignore[assignment]

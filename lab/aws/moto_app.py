@@ -34,9 +34,12 @@ from lab.config import ACCOUNT, ACCOUNTS
 FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL  # type: ignore[method-assign]
 
 PARTITION = "aws"
-SERVICES = ("ec2", "s3", "iam", "sts", "kms", "ssm", "secretsmanager", "sns", "servicequotas", "cloudtrail")
+SERVICES = ("ec2", "s3", "iam", "sts", "kms", "ssm", "secretsmanager", "sns", "servicequotas", "cloudtrail",
+            "autoscaling", "elb", "elbv2")
 # Where a service signs by another name than botocore's.
 MODEL_NAMES = {"servicequotas": "service-quotas"}
+# Two services sign by one name, and their version tells which is meant.
+LOAD_BALANCING = {"2012-06-01": "elb", "2015-12-01": "elbv2"}
 
 # moto looks for keys of exactly 20 characters; AWS allows 16 to 128, and the lab's fixed ones are not all 20 long.
 BaseResponse.access_key_regex = re.compile(r"AWS.*(?P<access_key>(?<![A-Z0-9])[A-Z0-9]{16,128}(?![A-Z0-9]))[:/]")

@@ -104,6 +104,20 @@ def _secret(call: Call) -> list[Need]:
     return [Need(f"secretsmanager:{call.operation}", resource, _tags(call.params))]
 
 
+def _balancer(call: Call) -> str:
+    name = call.params.get("LoadBalancerName")
+    if not name or call.operation.startswith("Describe"):
+        return "*"
+    return f"arn:aws:elasticloadbalancing:{call.region}:{ACCOUNT}:loadbalancer/{name}"
+
+
+def _scaling_group(call: Call) -> str:
+    name = call.params.get("AutoScalingGroupName")
+    if not name or call.operation.startswith("Describe"):
+        return "*"
+    return f"arn:aws:autoscaling:{call.region}:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName/{name}"
+
+
 def needs(call: Call, base: dict[str, list[str]]) -> list[Need]:
     """All that must be allowed for a call."""
     if call.service == "s3":
@@ -118,6 +132,11 @@ def needs(call: Call, base: dict[str, list[str]]) -> list[Need]:
         out = _ssm(call)
     elif call.service == "secretsmanager":
         out = _secret(call)
+    elif call.service in ("elb", "elbv2"):
+        out = [Need(f"elasticloadbalancing:{call.operation}", call.params.get("TargetGroupArn") or _balancer(call),
+                    _tags(call.params))]
+    elif call.service == "autoscaling":
+        out = [Need(f"autoscaling:{call.operation}", _scaling_group(call), _tags(call.params))]
     elif call.service == "sts":
         out = sts_roles.needs(call)
     else:

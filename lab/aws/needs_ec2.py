@@ -25,6 +25,7 @@ CREATES = {
     "CreateSecurityGroup": ("security-group",), "CreateKeyPair": ("key-pair",), "ImportKeyPair": ("key-pair",),
     "CreateVpc": ("vpc",), "CreateSubnet": ("subnet",), "CreateNetworkInterface": ("network-interface",),
     "RegisterImage": ("image",), "CopyImage": ("image",), "CreateVpcEndpoint": ("vpc-endpoint",),
+    "CreateNetworkAcl": ("network-acl",),
     "CreateRouteTable": ("route-table",), "CreateInternetGateway": ("internet-gateway",),
 }
 ID = re.compile(r"([a-z]+)-[0-9a-f]{8,32}")
@@ -169,6 +170,11 @@ def needs(call: Call, base: dict[str, list[str]]) -> list[Need]:
             if name.split("-", 1)[0] in KINDS:
                 source = operation in ("CopySnapshot", "CopyImage")
                 out.append(_existing(call, name, call.params.get("SourceRegion", region) if source else region))
+        association = call.params.get("AssociationId") or ""
+        if operation.endswith("IamInstanceProfile") and association:  # such a call is about the instance
+            out += [_existing(call, one.instance.id, region) for one in
+                    moto_app.ec2(region).iam_instance_profile_associations.values()
+                    if one.association_id == association]
         if operation == "CreateSecurityGroup" and not call.params.get("VpcId"):
             out.append(Need("ec2:CreateSecurityGroup", arn("vpc", region, moto_app.ec2(region).default_vpc.id), {}))
         if operation == "RunInstances":

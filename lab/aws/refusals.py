@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from lab.contracts import Refused
 
+from . import memberships
 from .calls import Call
 
+ENTRIES = "of network ACLs it is enforced only whether one has rules, a new one has none"
 SSM = {
     "AddTagsToResource", "DeleteParameter", "DeleteParameters", "DescribeParameters", "GetParameter",
     "GetParameterHistory", "GetParameters", "GetParametersByPath", "LabelParameterVersion", "ListTagsForResource",
@@ -26,10 +28,11 @@ EC2 = {
     "ImportSnapshot": "upload by EBS direct instead",
     "ModifyVolume": "volumes do not grow", "RequestSpotFleet": "only RunInstances starts hosts",
     "RequestSpotInstances": "only RunInstances starts hosts", "RunScheduledInstances": "only RunInstances starts hosts",
-    "CreateVpcPeeringConnection": "hosts share one network", "CreateNetworkAcl": "only security groups are enforced",
-    "CreateNetworkAclEntry": "only security groups are enforced", "AllocateAddress": "hosts have no public address",
+    "CreateVpcPeeringConnection": "hosts share one network", "CreateNetworkAclEntry": ENTRIES,
+    "AllocateAddress": "hosts have no public address",
     "AssociateAddress": "hosts have no public address", "SendDiagnosticInterrupt": "hosts have no kernel of their own",
     "MonitorInstances": "nothing is measured", "CreateNatGateway": "hosts reach nothing outside",
+    "DeleteNetworkAclEntry": ENTRIES, "ReplaceNetworkAclEntry": ENTRIES,
     "ModifySnapshotTier": "nothing is archived", "RestoreSnapshotTier": "nothing is archived",
 }
 IAM = {
@@ -47,6 +50,7 @@ SNS = {"Publish": "topics deliver nowhere", "PublishBatch": "topics deliver nowh
 
 def check(call: Call) -> None:
     """Refuse loudly what would be a lie."""
+    memberships.check(call)
     if call.service == "ssm" and call.operation not in SSM:
         raise _lie(call, "its Systems Manager has parameters only, no agent runs on the hosts")
     if call.service == "cloudtrail" and call.operation != "LookupEvents":

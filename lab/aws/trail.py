@@ -33,6 +33,7 @@ ID = re.compile(r"\b(?:i|vol|snap|sg|subnet|vpc|eni|ami)-[0-9a-f]{8,17}\b")
 ATTRIBUTES = {"EventId": "EventId", "EventName": "EventName", "ReadOnly": "ReadOnly", "Username": "Username",
               "EventSource": "EventSource", "AccessKeyId": "AccessKeyId"}
 FAILED = re.compile(rb"<Error>.*?<Code>([^<]+)</Code>", re.DOTALL)
+SOURCES = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing"}
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 
 
@@ -120,7 +121,8 @@ def _event(call: Call, caller: Principal, region: str, answer: bytes, refused: R
     number = str(uuid.uuid4())
     whole = {
         "eventVersion": "1.08", "eventID": number, "eventTime": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "eventSource": f"{call.service}.amazonaws.com", "eventName": call.operation, "awsRegion": region,
+        "eventSource": f"{SOURCES.get(call.service, call.service)}.amazonaws.com",
+        "eventName": call.operation, "awsRegion": region,
         "sourceIPAddress": call.source_ip, "userAgent": call.headers.get("user-agent", ""), "readOnly": reads,
         "eventType": "AwsApiCall", "managementEvent": True, "recipientAccountId": caller.account,
         "userIdentity": {"type": "IAMUser" if caller.kind == "User" else caller.kind, "principalId": caller.user_id,

@@ -141,6 +141,8 @@ def with_other_keys(console: str) -> str:
 
 def without_port(rule: Rule, port: int) -> list[Rule]:
     """What is left of a rule when one TCP port is closed."""
+    if rule.outward:
+        return [rule]
     if rule.protocol == "-1":
         return [Rule("icmp", -1, -1, rule.cidr), Rule("udp", 0, 65535, rule.cidr),
                 *without_port(Rule("tcp", 0, 65535, rule.cidr), port)]

@@ -1,8 +1,8 @@
 # Copyright (c) 2026 The dfir.aws authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lets in somebody who asks for requests that exist, to see, end or reap them; for instances to be acquired; or for a
-case to be checked, and copies to go that are kept for long enough.
+"""Lets in somebody who asks for requests that exist, to see, end or reap them; for instances to be acquired, contained
+or released; or for a case to be checked, and copies to go that are kept for long enough.
 
 An action for the same reason as `analysis_request`: it sees variables as they arrived. Documented in
 plugins/modules/operator_request.py.
@@ -20,6 +20,7 @@ from ansible_collections.dfir.aws.plugins.action.analysis_request import OPTIONS
 from ansible_collections.dfir.aws.plugins.action.analysis_request import ActionModule as FrontDoor
 from ansible_collections.dfir.aws.plugins.module_utils import operator_fields, registry, request_door
 from ansible_collections.dfir.aws.plugins.module_utils.acquisition import labels
+from ansible_collections.dfir.aws.plugins.module_utils.containment import labels as containment
 from ansible_collections.dfir.aws.plugins.module_utils.request_fields import Problem
 from ansible_collections.dfir.aws.plugins.plugin_utils.filters_at_hand import import_filters
 from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
@@ -63,15 +64,27 @@ class ActionModule(FrontDoor):
         # No request is chosen: what the run's AWS identity may is decided by AWS.
         if wish in ("reap", "refuse"):
             return answer
+        person = operator_fields.needs_a_person(wish, values)
+        if person:
+            request_door.refuse_events(extra)
         user = request_door.platform_user(
-            extra, service_principal=options["service_principal"], trust_workflow_user=options["trust_workflow_user"]
+            extra, service_principal="" if person else options["service_principal"],
+            trust_workflow_user=options["trust_workflow_user"]
         ) if on_platform else ""
+        if person and user and user == options["service_principal"]:
+            raise registry.Refused("awx_user_name", request_door.PERSONS_ONLY)
         caller = self._caller(user, options["bucket_region"], task_vars)
         source = {"analysts": options["analysts"], "file": options["registry_file"]}
         entries = registry.load(options["registry_source"], source)
+        if wish in (operator_fields.CONTAIN, operator_fields.RELEASE):
+            analyst = operator_fields.granted(entries, values, caller, operator_fields.CONTAIN)
+            return {**answer, "request_spec": containment.build(wish, values, analyst, caller, bucket=options["bucket"],
+                                                                now=datetime.now(timezone.utc))}
         if wish == operator_fields.ACQUIRE:
             members = options["member_accounts"]
             analyst = operator_fields.acquirer(entries, values, caller, members)
+            if values["contain"]:
+                operator_fields.granted(entries, values, caller, operator_fields.CONTAIN)
             return {**answer, "request_spec": labels.build(values, analyst, caller, bucket=options["bucket"],
                                                            now=datetime.now(timezone.utc), members=members)}
         uid = values["analyst_uid"]

@@ -5,7 +5,8 @@
 
 The rights are those of a request: whoever may have a snapshot analyzed for an incident may see its record and end it.
 An operator is an entry of the registry with grants of its own. Retention is of all incidents, and a right of its own.
-Instances are acquired by whom a grant gives the mode `acquire`, for its incidents, accounts and regions.
+Instances are acquired by whom a grant gives the mode `acquire`, for its incidents, accounts and regions, and contained
+and released by whom it gives `contain`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from .acquisition import targets
 from .request_fields import ANALYST, FIELDS, INCIDENT, REGION, Field, Problem, check
 
 ACQUIRE = "acquire"
+CONTAIN = "contain"
+RELEASE = "release"
 _COMMON = {field.name: field for field in FIELDS}
 
 _WHO = Field("analyst_uid", "text", "must be the uid of whoever asks, as in the registry.", ANALYST)
@@ -25,11 +28,24 @@ _WHICH = Field("request_id", "text", "must be a request's id: 16 lower-case hexa
 _INCIDENT = Field("incident", "text", "must be an incident's name.", INCIDENT)
 # These are about a case, which may have no request.
 CASES = ("verify_case", "close_case")
+_INSTANCE_REGION = Field("aws_instance_region", "text", "must be the AWS region of the instances, such as 'eu-west-1'.",
+                         REGION, longest=24)
+_INSTANCE = r"i-(?:[0-9a-f]{17}|[0-9a-f]{8})"
 
 
 def _switch(name: str) -> Field:
     """Something that is only done when it is asked for."""
     return Field(name, "boolean", "must be true or false.", allowed=("true", "false"), required=False, default=False)
+
+
+_ONE_INSTANCE = (
+    _COMMON["analyst_uid"],
+    _COMMON["incident"],
+    _INSTANCE_REGION,
+    Field("aws_instance_id", "text", "must be one instance id, 'i-' and 17 (or, for old ones, 8) lower-case "
+          "hexadecimal digits.", _INSTANCE),
+    Field("confirm_instance_id", "text", "must be the instance id again.", _INSTANCE),
+)
 
 
 WISHES: dict[str, tuple[Field, ...]] = {
@@ -63,13 +79,12 @@ WISHES: dict[str, tuple[Field, ...]] = {
     ACQUIRE: (
         _COMMON["analyst_uid"],
         _COMMON["incident"],
-        Field("aws_instance_region", "text", "must be the AWS region of the instances, such as 'eu-west-1'.", REGION,
-              longest=24),
+        _INSTANCE_REGION,
         Field("aws_account", "text", "must be the AWS account of the instances, 12 digits (empty: this run's own).",
               targets.ACCOUNT, longest=12, required=False),
         Field("aws_instance_id", "texts", "must be one instance id, 'i-' and 17 (or, for old ones, 8) lower-case "
               "hexadecimal digits, or up to {most} different ones, separated by commas or line breaks.",
-              r"i-(?:[0-9a-f]{17}|[0-9a-f]{8})", required=False, most=50),
+              _INSTANCE, required=False, most=50),
         Field("aws_instance_tags", "texts", "must be one tag of the instances, 'name=value', or up to {most}, "
               "separated by commas or line breaks; an instance must carry all of them.",
               r"[A-Za-z0-9 +._:/@-]{1,128}=[A-Za-z0-9 +._:/@=-]{1,128}", longest=257, required=False, most=5),
@@ -85,8 +100,12 @@ WISHES: dict[str, tuple[Field, ...]] = {
               "CloudTrail is looked up (0: not at all).", r"[0-9]{1,2}", required=False, default=7, least=0, most=90),
         Field("afterwards", "text", "must be 'none' or 'triage' (look into what was captured).",
               allowed=("none", "triage"), required=False, default="none"),
+        Field("contain", "texts", "must be the ids, again, of those of the instances that are contained after that, at "
+              "most {most}.", _INSTANCE, required=False, most=50),
         _COMMON["attempt"],
     ),
+    CONTAIN: (*_ONE_INSTANCE, _switch("network_acl"), _switch("revoke_sessions")),
+    RELEASE: _ONE_INSTANCE,
 }
 # What may be named on the command line alone: a file is read on the machine that runs the playbook.
 LIST_FILE = Field("aws_instance_list_file", "text", "must be the name of a file with such lines.", r"[^\x00]{1,1024}",
@@ -112,7 +131,15 @@ def checked(wish: str, raw: Mapping[str, Any], *, files: bool = False) -> tuple[
         problems = [Problem("request_id", "request_id or incident says what to show: give one of them.")]
     if wish == ACQUIRE and not problems:
         problems = _instances(values)
+    if wish in (CONTAIN, RELEASE) and not problems and values["confirm_instance_id"] != values["aws_instance_id"]:
+        problems = [Problem("confirm_instance_id", f"confirm_instance_id is not {values['aws_instance_id']}: type the "
+                                                   "id of the instance that is meant, twice.")]
     return values, problems
+
+
+def needs_a_person(wish: str, values: Mapping[str, Any]) -> bool:
+    """Whether a wish is never an event's, a schedule's or a service's."""
+    return wish in (CONTAIN, RELEASE) or bool(wish == ACQUIRE and values.get("contain"))
 
 
 def _instances(values: dict[str, Any]) -> list[Problem]:
@@ -135,6 +162,13 @@ def _instances(values: dict[str, Any]) -> list[Problem]:
     keys = [pair.partition("=")[0] for pair in values["aws_instance_tags"] or []]
     if len(set(keys)) < len(keys):
         return [Problem("aws_instance_tags", "aws_instance_tags names one tag twice: an instance has one value of it.")]
+    others = set(values["contain"] or []) - set(values["aws_instance_id"] or [])
+    if others:
+        return [Problem("contain", f"contain names {min(others)}, which is not among aws_instance_id: an instance is "
+                                   "contained by its id only, given twice.")]
+    if values["contain"] and values["aws_account"] is not None:
+        return [Problem("contain", "contain is for instances of this run's own account: leave aws_account away, or contain "
+                                   "them in a run of that account (playbooks/contain_instance.yml).")]
     return []
 
 
@@ -148,7 +182,7 @@ def acquirer(entries: Iterable[Mapping[str, Any]], values: Mapping[str, Any], ca
     accounts = [str(target["account"]) for target in targets.wanted(values, caller.account)]
     analyst: dict[str, Any] = {}
     for account in accounts:
-        analyst = _acquirer(entries, values, caller._replace(account=account))
+        analyst = granted(entries, values, caller._replace(account=account), ACQUIRE)
     field = "aws_account" if values.get("listed") is None else "aws_instance_list"
     for account in accounts:
         # Said to whom the registry lets in alone: which accounts there are is nobody else's business.
@@ -158,11 +192,12 @@ def acquirer(entries: Iterable[Mapping[str, Any]], values: Mapping[str, Any], ca
     return analyst
 
 
-def _acquirer(entries: Iterable[Mapping[str, Any]], values: Mapping[str, Any], caller: registry.Caller,
-              ) -> dict[str, Any]:
+def granted(entries: Iterable[Mapping[str, Any]], values: Mapping[str, Any], caller: registry.Caller,
+            mode: str) -> dict[str, Any]:
+    """The entry of whoever may do this with instances of the caller's account; `Refused` otherwise."""
     region = values["aws_instance_region"]
     try:
-        return registry.decide(entries, {**values, "forensics_mode": ACQUIRE, "aws_analysis_region": region,
+        return registry.decide(entries, {**values, "forensics_mode": mode, "aws_analysis_region": region,
                                          "aws_snapshot_region": region}, caller)
     except registry.Refused as refusal:
         ours = {"aws_analysis_region": "aws_instance_region", "aws_snapshot_region": "aws_instance_region"}

@@ -25,6 +25,7 @@ ROLES = ("request", "plan", "snapshot", "analysis_host", "evidence", "toolbox", 
          "renew_artifact_urls", "reap_resources", "close_request", "show_request", "retention", "expire_snapshots",
          "compare_snapshots", "event", "answer_event", "answer_request", "refuse_event",
          "custody", "verify_case", "close_case", "acquisition", "acquire_instance",
+         "containment", "contain_instance", "release_instance",
          "aap_import", "import_aap")
 OWN = re.compile(rf"(?:{'|'.join(ROLES)})(?:_.*)?|__.*", re.DOTALL)
 PLATFORM = re.compile(r"(?:awx|tower)_.*", re.DOTALL)
@@ -33,6 +34,8 @@ RULEBOOK = "ansible_eda"
 # A job that was launched so has a person, and the platform's awx_user_name wins over a supplied one. Any other job has
 # none, and a supplied one would survive.
 LAUNCHED_BY_A_PERSON = frozenset({"manual", "relaunch"})
+PERSONS_ONLY = ("Containment and release are started by a person who types the instance's id twice, never by an event, "
+                "a schedule or a service.")
 
 
 def refused_names(extra: Mapping[str, Any], *, on_platform: bool, names: Collection[str] = NAMES) -> list[Problem]:
@@ -64,6 +67,12 @@ def _why_refused(name: str, on_platform: bool, names: Collection[str]) -> str:
         return "is a name that only the automation platform gives, and this is not one of its jobs."
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.88)
     return f"is not a field of a request; did you mean {near[0]}?" if near else ""
+
+
+def refuse_events(extra: Mapping[str, Any]) -> None:
+    """Refuse what a rulebook started, where only a person may."""
+    if RULEBOOK in extra:
+        raise Refused(RULEBOOK, PERSONS_ONLY)
 
 
 def on_platform(extra: Mapping[str, Any], environ: Mapping[str, str]) -> bool:

@@ -54,8 +54,9 @@ def build(values: Mapping[str, Any], analyst: Mapping[str, Any], caller: Caller,
         "region": values["aws_instance_region"], "instance_ids": what["instances"],
         "instance_tags": dict(pair.split("=", 1) for pair in what["tags"]),
         "exclude_volumes": values["exclude_volumes"] or [], "exclude_root": values["exclude_root"],
-        "label": values["label"] or "", "cloudtrail_days": values["cloudtrail_days"],
-        "afterwards": values["afterwards"], "requested_at": iso(now), "artifact_bucket": bucket,
+        "label": values["label"] or "", "contain": values.get("contain") or [],
+        "cloudtrail_days": values["cloudtrail_days"], "afterwards": values["afterwards"],
+        "requested_at": iso(now), "artifact_bucket": bucket,
     }
 
 

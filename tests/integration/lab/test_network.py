@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lab import config
-from lab.contracts import Rule
+from lab.contracts import CLOSED, CUT, Rule
 from lab.hosts.bench import ADDRESS, INSTANCE, SSH_FROM_CONTROLLER, OneInstance
 from lab.hosts.teardown import leftovers, teardown
 from lab.imds import ImdsServer
@@ -117,6 +117,22 @@ def test_other_ports_protocols_and_everything(settings: config.LabConfig, networ
     assert reach(settings, "controller") == ""
     network.set_rules(INSTANCE, (Rule("-1", -1, -1, "0.0.0.0/0"),))
     assert reach(settings, "stranger") == f"hello {config.STRANGER_IP}"
+
+
+def test_what_a_host_sends_is_limited_and_cut(settings: config.LabConfig, network: Network, host: SshPort) -> None:
+    packages = network.listen(config.SERVICE_IP, config.PACKAGES_PORT)
+    ask = (config.SERVICE_IP, str(config.PACKAGES_PORT))
+    network.set_rules(INSTANCE, (SSH_FROM_CONTROLLER, CLOSED))
+    assert reach(settings, "controller") == f"hello {config.CONTROLLER_IP}", "answers belong to what was let in"
+    assert inside(network, CONNECT, *ask).returncode != 0
+    network.set_rules(INSTANCE, (SSH_FROM_CONTROLLER, CLOSED, Rule(
+        "tcp", config.PACKAGES_PORT, config.PACKAGES_PORT, f"{config.SERVICE_IP}/32", outward=True)))
+    assert inside(network, CONNECT, *ask).returncode == 0
+    network.set_rules(INSTANCE, (Rule("-1", -1, -1, "0.0.0.0/0"), CUT))
+    assert reach(settings, "controller") == "" and inside(network, CONNECT, *ask).returncode != 0
+    network.set_rules(INSTANCE, (SSH_FROM_CONTROLLER,))
+    assert inside(network, CONNECT, *ask).returncode == 0
+    packages.close()
 
 
 def test_host_reaches_the_services_and_nothing_else(network: Network, host: SshPort) -> None:

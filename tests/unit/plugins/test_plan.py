@@ -41,10 +41,11 @@ def test_check_mode_ends_in_one_place() -> None:
     # do. Retention goes through as well, and writes no report; closing a case reads and compares.
     others = (*(root / "roles" / name
                 for name in ("image", "imaging_host", "retention", "toolbox_image", "triage", "compare",
-                             "event", "custody", "acquisition", "aap_import")),
+                             "event", "custody", "acquisition", "containment", "aap_import")),
               *(root / "playbooks" / f"{name}.yml"
                 for name in ("image_snapshot", "summarize_images", "close_request", "triage_snapshot",
-                             "compare_snapshots", "answer_event", "close_case", "acquire_instance")))
+                             "compare_snapshots", "answer_event", "close_case", "acquire_instance",
+                             "contain_instance")))
     asking = {path.relative_to(root).as_posix() for path in files
               if "ansible_check_mode" in path.read_text(encoding="utf-8")
               and not any(path.is_relative_to(place) for place in others)}
