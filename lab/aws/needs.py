@@ -108,14 +108,14 @@ def _balancer(call: Call) -> str:
     name = call.params.get("LoadBalancerName")
     if not name or call.operation.startswith("Describe"):
         return "*"
-    return f"arn:aws:elasticloadbalancing:{call.region}:{ACCOUNT}:loadbalancer/{name}"
+    return f"arn:aws:elasticloadbalancing:{call.region}:{moto_app.CALL.account}:loadbalancer/{name}"
 
 
 def _scaling_group(call: Call) -> str:
     name = call.params.get("AutoScalingGroupName")
     if not name or call.operation.startswith("Describe"):
         return "*"
-    return f"arn:aws:autoscaling:{call.region}:{ACCOUNT}:autoScalingGroup:*:autoScalingGroupName/{name}"
+    return f"arn:aws:autoscaling:{call.region}:{moto_app.CALL.account}:autoScalingGroup:*:autoScalingGroupName/{name}"
 
 
 def needs(call: Call, base: dict[str, list[str]]) -> list[Need]:

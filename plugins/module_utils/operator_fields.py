@@ -167,8 +167,8 @@ def _instances(values: dict[str, Any]) -> list[Problem]:
         return [Problem("contain", f"contain names {min(others)}, which is not among aws_instance_id: an instance is "
                                    "contained by its id only, given twice.")]
     if values["contain"] and values["aws_account"] is not None:
-        return [Problem("contain", "contain is for instances of this run's own account: leave aws_account away, or contain "
-                                   "them in a run of that account (playbooks/contain_instance.yml).")]
+        return [Problem("contain", "contain is for instances of this run's own account: leave aws_account away, or "
+                                   "contain them by a run of that account (playbooks/contain_instance.yml).")]
     return []
 
 

@@ -91,6 +91,7 @@ def test_one_way_of_naming_instances_and_no_account_beside_a_list() -> None:
     assert "give one of them" in problem()
     assert "a list names the account in each line" in problem(aws_instance_list=LIST, aws_account=OTHER)
     assert checked(aws_account=OTHER, aws_instance_tags="app=web")["aws_account"] == OTHER
+    assert "this run's own account" in problem(aws_account=OTHER, aws_instance_id=ONE, contain=ONE)
 
 
 def test_each_account_needs_its_grant_and_a_way_in() -> None:
