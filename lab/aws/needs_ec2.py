@@ -80,6 +80,15 @@ def _existing(call: Call, name: str, region: str) -> Need:
     return Need(f"ec2:{call.operation}", arn(kind, region, name), ctx)
 
 
+def permissions(call: Call, change: str) -> dict[str, list[str]]:
+    """Users and groups of ModifySnapshotAttribute, in either of its two forms. `change`: Add or Remove."""
+    listed = (call.params.get("CreateVolumePermission") or {}).get(change) or []
+    plain = call.params if str(call.params.get("OperationType", "")).lower() == change.lower() else {}
+    found = {"userid": [*(plain.get("UserIds") or []), *[item["UserId"] for item in listed if item.get("UserId")]],
+             "group": [*(plain.get("GroupNames") or []), *[item["Group"] for item in listed if item.get("Group")]]}
+    return {f"ec2:{change.lower()}/{kind}": names for kind, names in found.items() if names}
+
+
 def _volume(ebs: dict[str, Any], region: str) -> dict[str, list[str]]:
     snapshot = moto_app.snapshot(region, ebs.get("SnapshotId") or "")
     encrypted = bool(ebs.get("Encrypted")) or bool(snapshot is not None and snapshot.encrypted)
@@ -169,6 +178,9 @@ def needs(call: Call, base: dict[str, list[str]]) -> list[Need]:
             if name.split("-", 1)[0] in KINDS:
                 source = operation in ("CopySnapshot", "CopyImage")
                 out.append(_existing(call, name, call.params.get("SourceRegion", region) if source else region))
+        if operation == "ModifySnapshotAttribute":
+            out = [Need(need.action, need.resource, {**need.context, **permissions(call, "Add"),
+                                                     **permissions(call, "Remove")}) for need in out]
         if operation == "CreateSecurityGroup" and not call.params.get("VpcId"):
             out.append(Need("ec2:CreateSecurityGroup", arn("vpc", region, moto_app.ec2(region).default_vpc.id), {}))
         if operation == "RunInstances":
