@@ -16,6 +16,7 @@ from typing import Any
 from . import registry
 from .acquisition import targets
 from .request_fields import ANALYST, FIELDS, INCIDENT, REGION, Field, Problem, check
+from .sharing import door as sharing
 
 ACQUIRE = "acquire"
 _COMMON = {field.name: field for field in FIELDS}
@@ -87,6 +88,7 @@ WISHES: dict[str, tuple[Field, ...]] = {
               allowed=("none", "triage"), required=False, default="none"),
         _COMMON["attempt"],
     ),
+    sharing.SHARE: sharing.WISH,
 }
 # What may be named on the command line alone: a file is read on the machine that runs the playbook.
 LIST_FILE = Field("aws_instance_list_file", "text", "must be the name of a file with such lines.", r"[^\x00]{1,1024}",
@@ -112,6 +114,8 @@ def checked(wish: str, raw: Mapping[str, Any], *, files: bool = False) -> tuple[
         problems = [Problem("request_id", "request_id or incident says what to show: give one of them.")]
     if wish == ACQUIRE and not problems:
         problems = _instances(values)
+    if wish == sharing.SHARE and not problems:
+        problems = sharing.problems(values)
     return values, problems
 
 

@@ -22,7 +22,7 @@ notes:
     C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(analyst_uid), C(incident) and C(noted_head) for
     O(wish=verify_case), C(analyst_uid) and C(incident) for O(wish=close_case), C(remove_outlived) for O(wish=reap),
     C(analyst_uid), C(delete_expired) and C(apply_lifecycle) for O(wish=expire), C(event_door) and C(event_reason) for
-    O(wish=refuse), and those of docs/acquisition.md for O(wish=acquire)."
+    O(wish=refuse), those of docs/acquisition.md for O(wish=acquire), and those of docs/sharing.md for O(wish=share)."
   - "Needed: C(s3:ListBucket) on the bucket and C(s3:GetObject) on C(requests/*)."
 options:
   wish:
@@ -33,8 +33,9 @@ options:
       - V(verify_case) and V(close_case) are about the custody ledger of an incident, and choose no records. Whoever may
         have something analyzed for the incident may have it checked and closed.
       - V(acquire) makes a request of instances; a grant must give the mode C(acquire).
+      - V(share) makes one of snapshots for another account; a grant must give the mode C(share) for both accounts.
     type: str
-    choices: [show, close, verify_case, close_case, expire, reap, refuse, acquire]
+    choices: [show, close, verify_case, close_case, expire, reap, refuse, acquire, share]
     required: true
   bucket:
     description: The bucket that holds the records. Not needed where none are chosen.
@@ -107,7 +108,7 @@ records:
   elements: dict
 request_spec:
   description: What was asked for, checked and authorized.
-  returned: for O(wish=acquire)
+  returned: for O(wish=acquire) and O(wish=share)
   type: dict
 hidden:
   description: How many more there are of the incident that may not be seen.
