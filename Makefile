@@ -16,7 +16,7 @@ EVIDENCE := tests/integration/evidence
 # What is asked of a case beside an analysis, and what platforms and schedules do: playbooks against the lab, most without
 # hosts. The live rulebook is in `make test`.
 CASES := tests/integration/report $(wildcard $(addprefix tests/integration/test_,triage_snapshot.py compare_snapshots.py \
-  acquire_instance.py custody.py))
+  acquire_instance.py custody.py share_snapshots.py))
 DOORS := $(wildcard tests/integration/aap tests/integration/test_expire_snapshots.py)
 
 .PHONY: help setup setup-lab demo test test-imaging test-evidence test-cases test-doors test-more fault-matrix soak unit lint sanity core216 bench custody-verify lab-up lab-down lab-status clean

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from lab import seed_member
 from lab.aws.account import ADMIN, CONTROLLER, CUSTODIAN, REGIONS
 from lab.cli_client import LabError
-from lab.config import ACCOUNT, CHECKOUT, LabConfig
+from lab.config import ACCOUNT, CHECKOUT, MEMBER, LabConfig
 
 ANALYSIS_REGION = "eu-west-1"
 EVIDENCE_REGION = "us-east-1"
@@ -29,6 +29,7 @@ BUCKET = f"dfir-artifacts-{ACCOUNT}"
 BOUNDARY = "dfir-analysis-host-boundary"
 KEY_ALIAS = "alias/dfir-evidence"
 CUSTODY_ALIAS = "alias/dfir-custody"
+SHARING_ALIAS = "alias/dfir-sharing"
 KEY_SECRET = "dfir/controller-ssh-key"  # noqa: S105  a name
 KEY_PARAMETER = "/dfir/controller-ssh-key"
 ANALYST_PARAMETER = "/dfir/analysts/alice/public_key"
@@ -38,6 +39,15 @@ ANALYST_SECRET = "dfir/analysts/alice"  # noqa: S105  a name
 # analysis, and in the same.
 EVIDENCE = {EVIDENCE_REGION: "dfir-lab-evidence-1", ANALYSIS_REGION: "dfir-lab-evidence-2"}
 POLICIES = CHECKOUT / "docs" / "iam"
+# As docs/sharing.md has it: member accounts encrypt under this key what their default keys would keep from us.
+SHARING_POLICY = {"Version": "2012-10-17", "Statement": [
+    {"Sid": "Own", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "kms:*",
+     "Resource": "*"},
+    {"Sid": "MemberAccountsEncryptUnderIt", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{MEMBER}:root"},
+     "Action": ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom",
+                "kms:ReEncryptTo"], "Resource": "*"},
+    {"Sid": "MemberAccountsGrantEC2", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{MEMBER}:root"},
+     "Action": "kms:CreateGrant", "Resource": "*", "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}}}]}
 
 
 def client(settings: LabConfig, service: str, region: str = ANALYSIS_REGION) -> Any:
@@ -93,6 +103,8 @@ def policies(settings: LabConfig) -> None:
     for name in ("containment", "containment-revoke"):
         iam.put_user_policy(UserName=CONTROLLER[0], PolicyName=f"dfir-{name}",
                             PolicyDocument=document(f"{name}-policy.json"))
+    iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-sharing",
+                        PolicyDocument=document("sharing-policy.json"))
     iam.put_user_policy(UserName=CONTROLLER[0], PolicyName="dfir-toolbox",
                         PolicyDocument=document("toolbox-policy.json"))
     iam.put_user_policy(UserName=CUSTODIAN[0], PolicyName="dfir-custody",
@@ -120,6 +132,9 @@ def keys(settings: LabConfig) -> None:
         if KEY_ALIAS not in aliases:
             key = kms.create_key(Description="Evidence volumes and copied snapshots")["KeyMetadata"]["KeyId"]
             kms.create_alias(AliasName=KEY_ALIAS, TargetKeyId=key)
+        if SHARING_ALIAS not in aliases:
+            key = kms.create_key(Description="Snapshots on their way here", Policy=json.dumps(SHARING_POLICY))
+            kms.create_alias(AliasName=SHARING_ALIAS, TargetKeyId=key["KeyMetadata"]["KeyId"])
         if region == ANALYSIS_REGION and CUSTODY_ALIAS not in aliases:
             key = kms.create_key(Description="Heads of custody ledgers", KeyUsage="SIGN_VERIFY",
                                  KeySpec="RSA_3072")["KeyMetadata"]["KeyId"]

@@ -61,6 +61,7 @@ def role(settings: LabConfig) -> None:
         iam.update_assume_role_policy(RoleName=ROLE, PolicyDocument=trust)
     iam.put_role_policy(RoleName=ROLE, PolicyName="acquisition", PolicyDocument=document(
         "member-acquisition-policy.json"))
+    iam.put_role_policy(RoleName=ROLE, PolicyName="sharing", PolicyDocument=document("member-sharing-policy.json"))
 
 
 def key(settings: LabConfig) -> str:

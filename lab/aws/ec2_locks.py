@@ -49,9 +49,13 @@ class Lock:
             return "compliance-cooloff"
         return self.mode
 
+    @property
+    def days(self) -> int:
+        return round((self.until - self.created) / timedelta(days=1))
+
     def answer(self, snapshot_id: str) -> dict[str, Any]:
         """As the API spells it."""
-        found = {"SnapshotId": snapshot_id, "LockState": self.state, "LockDuration": (self.until - self.created).days,
+        found = {"SnapshotId": snapshot_id, "LockState": self.state, "LockDuration": self.days,
                  "LockCreatedOn": self.created, "LockDurationStartTime": self.created, "LockExpiresOn": self.until}
         if self.mode == "compliance" and self.cool_off_hours:
             found |= {"CoolOffPeriod": self.cool_off_hours, "CoolOffPeriodExpiresOn": self.cool_off}

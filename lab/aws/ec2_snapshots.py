@@ -17,7 +17,7 @@ from .ec2_filters import chosen, page, tag_value
 from .world import current
 
 # isort: split
-from moto.core.responses import ActionResult
+from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.elastic_block_store import EBSBackend, Snapshot
@@ -28,7 +28,6 @@ NO_VOLUME = "vol-ffffffff"
 STEPS = 10  # how many times the progress of something slow moves
 BLOCK = 524_288
 _describe_attribute = ElasticBlockStore.describe_snapshot_attribute
-_modify_attribute = ElasticBlockStore.modify_snapshot_attribute
 KMS_REFUSED = "Given key ID is not accessible"
 
 
@@ -139,6 +138,7 @@ def default_key(backend: Any) -> str:
         arn = str(backend.default_kms_key_id)
         key = moto_app.kms(backend.region_name, backend.account_id).keys[arn.rsplit("/", 1)[-1]]
         key.policy = json.dumps(kms_keys.managed_policy(backend.account_id, backend.region_name))
+        key.key_manager = "AWS"
     return str(backend.default_kms_key_id)
 
 
@@ -305,14 +305,27 @@ def modify_snapshot_attribute(self: Any) -> ActionResult:
     snapshot = get_snapshot(backend, self._get_param("SnapshotId"))
     if snapshot.owner_id != backend.account_id:
         raise EC2ClientError("AuthFailure", f"Not authorized for resource: {snapshot.id}")
-    if self._get_param("OperationType") == "add" or self._get_param("CreateVolumePermission.Add", []):
-        _shareable(self, snapshot)
-    return _modify_attribute(self)
+    self.error_on_dryrun()
+    for change, apply in (("Add", backend.add_create_volume_permission),
+                          ("Remove", backend.remove_create_volume_permission)):
+        users, groups = _permissions(self, change)
+        if change == "Add" and (users or groups):
+            _shareable(self, snapshot, groups)
+        apply(snapshot.id, user_ids=users, groups=groups)
+    return EmptyResult()
 
 
-def _shareable(self: Any, snapshot: Any) -> None:
-    groups = [*(self._get_param("GroupNames", []) or []), *[
-        item["Group"] for item in self._get_param("CreateVolumePermission.Add", []) or [] if item.get("Group")]]
+def _permissions(self: Any, change: str) -> tuple[list[str], list[str]]:
+    """Users and groups, in either form of the call; moto knows one, and does nothing on the other."""
+    plain = str(self._get_param("OperationType") or "").lower() == change.lower()
+    listed = (self._get_param("CreateVolumePermission", {}) or {}).get(change) or []
+    users = list(self._get_param("UserIds", []) or []) if plain else []
+    groups = list(self._get_param("GroupNames", []) or []) if plain else []
+    return ([*users, *[item["UserId"] for item in listed if item.get("UserId")]],
+            [*groups, *[item["Group"] for item in listed if item.get("Group")]])
+
+
+def _shareable(self: Any, snapshot: Any, groups: list[str]) -> None:
     if not snapshot.encrypted:
         return
     if groups:

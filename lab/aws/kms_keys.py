@@ -15,6 +15,10 @@ from .calls import Call
 from .policy import Need
 
 SIGNING = {"Sign", "Verify", "GetPublicKey"}
+# What a key does only while it is on, and what can be asked with DryRun.
+USING = SIGNING | {"CreateGrant", "Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext",
+                   "GenerateMac", "ReEncrypt", "VerifyMac"}
+DRY = (USING - {"GetPublicKey"}) | {"RetireGrant", "RevokeGrant"}
 # What AWS lets another account do with a key, when the key's policy does.
 ACROSS = SIGNING | {"CreateGrant", "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey",
                     "GenerateDataKeyWithoutPlaintext", "GetKeyRotationStatus", "ListGrants", "ReEncrypt", "RetireGrant",
@@ -72,19 +76,26 @@ def arn(region: str, key_id: str | None) -> str | None:
 
 
 def behind(call: Call, context: dict[str, list[str]]) -> list[Need]:
-    """What a copy or a volume needs on the key that it is to have, and on that of an encrypted snapshot it is of."""
+    """What a copy or a volume needs on the key that it is to have, and on that of an encrypted snapshot it is of.
+
+    KMS sees EC2 of the region that the key is in.
+    """
+
+    def there(key: str) -> dict[str, list[str]]:
+        return {**context, "kms:viaservice": [f"ec2.{key.split(':')[3]}.amazonaws.com"]}
+
     if call.operation not in ("CopySnapshot", "CreateVolume"):
         return []
     out = []
     wanted = arn(call.region, call.params.get("KmsKeyId"))
     if wanted:
-        out += [Need(f"kms:{action}", wanted, context) for action in
+        out += [Need(f"kms:{action}", wanted, there(wanted)) for action in
                 ("DescribeKey", "CreateGrant", "GenerateDataKeyWithoutPlaintext")]
     source = moto_app.snapshot(call.params.get("SourceRegion") or call.region,
                                call.params.get("SourceSnapshotId") or call.params.get("SnapshotId") or "")
     if source is not None and source.encrypted and source.kms_key_id:
-        out += [Need(f"kms:{action}", source.kms_key_id, context) for action in ("DescribeKey", "CreateGrant",
-                                                                                 "Decrypt")]
+        out += [Need(f"kms:{action}", source.kms_key_id, there(source.kms_key_id)) for action in
+                ("DescribeKey", "CreateGrant", "Decrypt")]
     return out
 
 
@@ -100,12 +111,31 @@ def check(call: Call, arn: str | None, account: str) -> None:
     if key is not None and key.account_id != account and call.operation not in ACROSS:
         raise Refused(400, "AccessDeniedException", f"kms:{call.operation} cannot be called on a key of another "
                                                     f"account ({key.arn}).")
-    if call.operation not in SIGNING or key is None:
-        return
-    if key.key_state == "PendingDeletion":
-        raise Refused(400, "KMSInvalidStateException", f"{key.arn} is pending deletion.")
-    if not key.enabled:
-        raise Refused(400, "DisabledException", f"{key.arn} is disabled.")
-    if call.params.get("MessageType") == "DIGEST":
+    if key is not None and call.operation in USING:
+        if key.key_state == "PendingDeletion":
+            raise Refused(400, "KMSInvalidStateException", f"{key.arn} is pending deletion.")
+        if not key.enabled:
+            raise Refused(400, "DisabledException", f"{key.arn} is disabled.")
+    if call.params.get("DryRun") and call.operation in DRY:
+        _dry(call, key)
+    if call.operation in SIGNING and key is not None and call.params.get("MessageType") == "DIGEST":
         raise Refused(400, "LabNotImplemented", "The lab does not do kms:Sign of digests (it would hash them once more)"
                                                 ": pass the message itself.")
+
+
+def _dry(call: Call, key: Any) -> None:
+    """What KMS answers when it would have done it. moto does it, and makes a grant, whether it is asked to or not."""
+    if call.operation == "Decrypt" and key is not None:
+        try:
+            moto_app.kms(call.region, key.account_id).decrypt(
+                ciphertext_blob=call.params["CiphertextBlob"],
+                encryption_context=call.params.get("EncryptionContext") or {})
+        except Exception:
+            raise Refused(400, "InvalidCiphertextException", "") from None
+    raise Refused(400, "DryRunOperationException", "The request would have succeeded, but the DryRun option is set.")
+
+
+def off(need: Need) -> bool:
+    """Whether a need is about a key that does nothing now, whatever policies say."""
+    key = _key(need.resource.split(":")[3], need.resource)
+    return key is not None and (not key.enabled or key.key_state == "PendingDeletion")

@@ -81,6 +81,15 @@ def _existing(call: Call, name: str, region: str) -> Need:
     return Need(f"ec2:{call.operation}", arn(kind, region, name), ctx)
 
 
+def permissions(call: Call, change: str) -> dict[str, list[str]]:
+    """Users and groups of ModifySnapshotAttribute, in either of its two forms. `change`: Add or Remove."""
+    listed = (call.params.get("CreateVolumePermission") or {}).get(change) or []
+    plain = call.params if str(call.params.get("OperationType", "")).lower() == change.lower() else {}
+    found = {"userid": [*(plain.get("UserIds") or []), *[item["UserId"] for item in listed if item.get("UserId")]],
+             "group": [*(plain.get("GroupNames") or []), *[item["Group"] for item in listed if item.get("Group")]]}
+    return {f"ec2:{change.lower()}/{kind}": names for kind, names in found.items() if names}
+
+
 def _volume(ebs: dict[str, Any], region: str) -> dict[str, list[str]]:
     snapshot = moto_app.snapshot(region, ebs.get("SnapshotId") or "")
     encrypted = bool(ebs.get("Encrypted")) or bool(snapshot is not None and snapshot.encrypted)
@@ -175,6 +184,9 @@ def needs(call: Call, base: dict[str, list[str]]) -> list[Need]:
             out += [_existing(call, one.instance.id, region) for one in
                     moto_app.ec2(region).iam_instance_profile_associations.values()
                     if one.association_id == association]
+        if operation == "ModifySnapshotAttribute":
+            out = [Need(need.action, need.resource, {**need.context, **permissions(call, "Add"),
+                                                     **permissions(call, "Remove")}) for need in out]
         if operation == "CreateSecurityGroup" and not call.params.get("VpcId"):
             out.append(Need("ec2:CreateSecurityGroup", arn("vpc", region, moto_app.ec2(region).default_vpc.id), {}))
         if operation == "RunInstances":

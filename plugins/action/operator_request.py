@@ -22,6 +22,7 @@ from ansible_collections.dfir.aws.plugins.module_utils import operator_fields, r
 from ansible_collections.dfir.aws.plugins.module_utils.acquisition import labels
 from ansible_collections.dfir.aws.plugins.module_utils.containment import labels as containment
 from ansible_collections.dfir.aws.plugins.module_utils.request_fields import Problem
+from ansible_collections.dfir.aws.plugins.module_utils.sharing import door as sharing
 from ansible_collections.dfir.aws.plugins.plugin_utils.filters_at_hand import import_filters
 from ansible_collections.dfir.aws.plugins.plugin_utils.lease import holder
 
@@ -87,6 +88,9 @@ class ActionModule(FrontDoor):
                 operator_fields.granted(entries, values, caller, operator_fields.CONTAIN)
             return {**answer, "request_spec": labels.build(values, analyst, caller, bucket=options["bucket"],
                                                            now=datetime.now(timezone.utc), members=members)}
+        if wish == sharing.SHARE:
+            sharer = sharing.sharer(entries, values, caller)
+            return {**answer, "request_spec": sharing.build(values, sharer, caller, now=datetime.now(timezone.utc))}
         uid = values["analyst_uid"]
         asks = {"kind": caller.kind, "name": caller.name, "arn": caller.arn}
         if wish in operator_fields.RIGHTS:

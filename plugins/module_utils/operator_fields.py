@@ -17,6 +17,7 @@ from typing import Any
 from . import registry
 from .acquisition import targets
 from .request_fields import ANALYST, FIELDS, INCIDENT, REGION, Field, Problem, check
+from .sharing import door as sharing
 
 ACQUIRE = "acquire"
 CONTAIN = "contain"
@@ -106,6 +107,7 @@ WISHES: dict[str, tuple[Field, ...]] = {
     ),
     CONTAIN: (*_ONE_INSTANCE, _switch("network_acl"), _switch("revoke_sessions")),
     RELEASE: _ONE_INSTANCE,
+    sharing.SHARE: sharing.WISH,
 }
 # What may be named on the command line alone: a file is read on the machine that runs the playbook.
 LIST_FILE = Field("aws_instance_list_file", "text", "must be the name of a file with such lines.", r"[^\x00]{1,1024}",
@@ -134,6 +136,8 @@ def checked(wish: str, raw: Mapping[str, Any], *, files: bool = False) -> tuple[
     if wish in (CONTAIN, RELEASE) and not problems and values["confirm_instance_id"] != values["aws_instance_id"]:
         problems = [Problem("confirm_instance_id", f"confirm_instance_id is not {values['aws_instance_id']}: type the "
                                                    "id of the instance that is meant, twice.")]
+    if wish == sharing.SHARE and not problems:
+        problems = sharing.problems(values)
     return values, problems
 
 

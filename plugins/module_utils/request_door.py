@@ -24,7 +24,7 @@ ROLES = ("request", "plan", "snapshot", "analysis_host", "evidence", "toolbox", 
          "check_account", "follow_requests", "image_snapshot", "image_snapshots", "summarize_images",
          "renew_artifact_urls", "reap_resources", "close_request", "show_request", "retention", "expire_snapshots",
          "compare_snapshots", "event", "answer_event", "answer_request", "refuse_event",
-         "custody", "verify_case", "close_case", "acquisition", "acquire_instance",
+         "custody", "verify_case", "close_case", "acquisition", "acquire_instance", "sharing", "share_snapshots",
          "containment", "contain_instance", "release_instance",
          "aap_import", "import_aap")
 OWN = re.compile(rf"(?:{'|'.join(ROLES)})(?:_.*)?|__.*", re.DOTALL)

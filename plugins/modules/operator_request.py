@@ -22,8 +22,8 @@ notes:
     C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(analyst_uid), C(incident) and C(noted_head) for
     O(wish=verify_case), C(analyst_uid) and C(incident) for O(wish=close_case), C(remove_outlived) for O(wish=reap),
     C(analyst_uid), C(delete_expired) and C(apply_lifecycle) for O(wish=expire), C(event_door) and C(event_reason) for
-    O(wish=refuse), those of docs/acquisition.md for O(wish=acquire), and those of docs/containment.md for
-    O(wish=contain) and O(wish=release)."
+    O(wish=refuse), those of docs/acquisition.md for O(wish=acquire), those of docs/containment.md for O(wish=contain) and
+    O(wish=release), and those of docs/sharing.md for O(wish=share)."
   - "Needed: C(s3:ListBucket) on the bucket and C(s3:GetObject) on C(requests/*)."
 options:
   wish:
@@ -37,8 +37,9 @@ options:
       - V(contain) and V(release) make a request of one instance, whose id is given twice; a grant must give the mode
         C(contain). They are refused to events, schedules and the service principal, and so is V(acquire) with
         C(contain).
+      - V(share) makes one of snapshots for another account; a grant must give the mode C(share) for both accounts.
     type: str
-    choices: [show, close, verify_case, close_case, expire, reap, refuse, acquire, contain, release]
+    choices: [show, close, verify_case, close_case, expire, reap, refuse, acquire, contain, release, share]
     required: true
   bucket:
     description: The bucket that holds the records. Not needed where none are chosen.
@@ -111,7 +112,7 @@ records:
   elements: dict
 request_spec:
   description: What was asked for, checked and authorized.
-  returned: for O(wish=acquire), O(wish=contain) and O(wish=release)
+  returned: for O(wish=acquire), O(wish=contain), O(wish=release) and O(wish=share)
   type: dict
 hidden:
   description: How many more there are of the incident that may not be seen.
