@@ -17,6 +17,7 @@ from . import (
     ec2_snapshot_sets,
     ec2_snapshots,
     ec2_volumes,
+    kms_keys,
     moto_app,
     quotas,
     s3_checksums,
@@ -48,7 +49,7 @@ def start(world: World) -> Aws:
     """An empty account. There is one AWS per process: moto's models are global."""
     global _application
     for module in (ec2_snapshots, ec2_snapshot_sets, ec2_locks, ec2_volumes, ec2_instances, ec2_groups, ec2_responses,
-                   quotas, s3_checksums):
+                   kms_keys, quotas, s3_checksums):
         module.install()
     set_current(world)
     moto_app.reset()

@@ -15,7 +15,7 @@ from lab import sigv4
 from lab.config import ACCOUNT
 from lab.contracts import Refused
 
-from . import calls, ec2_groups, kms_keys, moto_app, needs, policy, principals, refusals, s3_checksums
+from . import calls, ec2_groups, kms_keys, moto_app, needs, policy, principals, refusals, s3_checksums, trails
 from .calls import Call
 from .conditions import CannotEvaluate
 from .needs_s3 import arn as s3_arn
@@ -69,9 +69,10 @@ def decision(caller: Principal, need: Need, known: policy.PolicySet | None = Non
     """Whether a caller may."""
     if need.action in ALWAYS:
         return policy.Decision(True)
+    known, resource = known or principals.policies(caller), resource_policies(need)
     try:
-        result = policy.decide(need, known or principals.policies(caller), principals=caller.arns, account=ACCOUNT,
-                               resource_policies=resource_policies(need))
+        result = policy.decide(need, known, principals=caller.arns, account=ACCOUNT, resource_policies=resource)
+        current().usage.note(caller, need, known, resource, result.allowed, ACCOUNT)
         if result.allowed and need.action == "sts:AssumeRole":
             return _trusted(caller, need)
         return result
@@ -85,6 +86,8 @@ def _trusted(caller: Principal, need: Need) -> policy.Decision:
     role = next((r for r in moto_app.iam().get_roles() if r.arn == need.resource), None)
     if role is None:
         return policy.Decision(False, "because the role does not exist")
+    if current().faults.take("iam.not_yet", role=role.name):
+        return policy.Decision(False, "because the role's trust policy does not admit the caller")
     trust = [policy.parse(role.assume_role_policy_document)]
     if policy.says(trust, need, "Deny", principals=caller.arns, account=ACCOUNT) or not policy.says(
             trust, need, "Allow", principals=caller.arns, account=ACCOUNT):
@@ -128,12 +131,14 @@ class Gate:
                 if not result.allowed:
                     raise denied(call.service, caller, need, result.reason)
             refusals.check(call)
+            if call.service == "cloudtrail":
+                trails.check(call, resource_policies)
             if call.service == "kms":
                 kms_keys.check(call, needs.key_arn(call.region, call.params.get("KeyId")))
             if call.service == "s3":
                 self._preconditions(call)
                 s3_checksums.check(call)
-            if call.service == "cloudtrail":
+            if call.service == "cloudtrail" and call.operation == "LookupEvents":
                 start_response("200 OK", [("Content-Type", "application/x-amz-json-1.1")])
                 return [json.dumps(current().trail.look_up(call)).encode()]
             moto_app.CALL.kms_refusal = self._kms(call, caller, known, base)
@@ -163,6 +168,9 @@ class Gate:
             self._hide_missing(call, caller, known, base, status)
             if status.startswith("2"):
                 headers, body = s3_checksums.answer(call, headers, body)
+        if call.service == "cloudtrail":
+            body = trails.answer(call, body)
+            headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         start_response(status, headers)
         return [body]
 

@@ -12,6 +12,10 @@ from lab.contracts import Refused
 from . import moto_app
 from .calls import Call
 
+# isort: split
+from moto.kms.models import KmsBackend
+
+CREATE_KEY = KmsBackend.create_key
 SIGNING = {"Sign", "Verify", "GetPublicKey"}
 
 
@@ -23,6 +27,14 @@ def aliases(region: str, arn: str | None) -> dict[str, list[str]]:
     """The condition key that tells a key's aliases."""
     key = _key(region, arn)
     return {"kms:resourcealiases": sorted(key.aliases)} if key is not None and key.aliases else {}
+
+
+def tags(region: str, arn: str | None) -> dict[str, list[str]]:
+    """The condition keys that tell a key's tags."""
+    if _key(region, arn) is None or arn is None:
+        return {}
+    listed = moto_app.kms(region).list_resource_tags(arn.rsplit("/", 1)[-1]).get("Tags", [])
+    return {f"aws:resourcetag/{tag['TagKey'].lower()}": [tag["TagValue"]] for tag in listed}
 
 
 def check(call: Call, arn: str | None) -> None:
@@ -37,3 +49,12 @@ def check(call: Call, arn: str | None) -> None:
     if call.params.get("MessageType") == "DIGEST":
         raise Refused(400, "LabNotImplemented", "The lab does not do kms:Sign of digests (it would hash them once more)"
                                                 ": pass the message itself.")
+
+
+def _create_key(self: KmsBackend, policy: Any, key_usage: Any, *more: Any, **named: Any) -> Any:
+    return CREATE_KEY(self, policy, key_usage or "ENCRYPT_DECRYPT", *more, **named)
+
+
+def install() -> None:
+    """A key encrypts where nobody says what it is for; moto leaves that open."""
+    KmsBackend.create_key = _create_key  # type: ignore[method-assign]
