@@ -60,17 +60,17 @@ def _kind(resource: str) -> str:
 class Usage:
     """The account. Thread-safe."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, name: str = "part") -> None:
         self.uses: set[Use] = set()
         self._lock = threading.Lock()
-        self._file = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl" if folder else None
+        self._file = folder / f"{name}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl" if folder else None
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
 
     @classmethod
-    def of_environment(cls) -> Usage:
-        """One that keeps what it sees where the environment says."""
-        return cls(Path(os.environ[FOLDER]) if os.environ.get(FOLDER) else None)
+    def of_environment(cls, name: str = "part") -> Usage:
+        """One that keeps what it sees where the environment says; `whole` for a lab with hosts and all, else `part`."""
+        return cls(Path(os.environ[FOLDER]) if os.environ.get(FOLDER) else None, name)
 
     def note(self, caller: Principal, need: Need, policies: PolicySet, resource: Iterable[Mapping[str, Any]],
              allowed: bool, account: str) -> None:
@@ -101,7 +101,8 @@ def _spoke(caller: Principal, need: Need, policies: PolicySet, resource: Iterabl
                     continue
 
 
-def read(folder: Path) -> set[Use]:
-    """What all labs kept in a folder."""
-    return {Use(**{**json.loads(line), "policy": tuple(json.loads(line)["policy"])})
-            for path in sorted(folder.glob("*.jsonl")) for line in path.read_text(encoding="utf-8").splitlines()}
+def read(folder: Path, name: str = "*") -> set[Use]:
+    """What labs kept in a folder: all, or those of one name."""
+    lines = [line for path in sorted(folder.glob(f"{name}-*.jsonl"))
+             for line in path.read_text(encoding="utf-8").splitlines()]
+    return {Use(**{**told, "policy": tuple(told["policy"])}) for told in map(json.loads, lines)}

@@ -52,8 +52,8 @@ def fields_of(playbook: str) -> dict[str, request_fields.Field]:
     return {field.name: field for field in table}
 
 
-# What makes the ground that the platform's jobs stand on runs on a command line: the platform itself, and the account, whose
-# administrator's credentials do not belong where requests are made.
+# What makes the ground that the platform's jobs stand on runs on a command line: the platform itself, and the account,
+# whose administrator's credentials do not belong where requests are made.
 WITHOUT_TEMPLATE = {"import_aap", "prepare_account"}
 
 
