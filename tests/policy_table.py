@@ -38,28 +38,52 @@ class Belongs:
 
 INVENTORY = "for the dynamic inventory (inventories/aws/dfir.aws_ec2.yml), which asks real accounts only"
 LOOK = "for people who look around"
-# The lab has keys without policies of their own and no other account.
 ENCRYPTED = "asked by KMS on behalf of EC2, which the lab decides by DescribeKey, CreateGrant and GenerateDataKey"
+BROKEN_OFF = "only when an upload is broken off in the middle: the engine's own tests do that, against a stub of S3"
+NO_BIN = "the lab has no Recycle Bin"
+# Not in every run of .ci/run: it takes a sample of the tests that need a host of their own.
+DIRECT = "with evidence_by: direct (tests/integration/flow/test_flow_direct.py, of which each run takes a sample)"
+SESSION = "for an analyst's session (tests/integration/flow/test_flow_session.py, of which each run takes a sample)"
+CODES = "for volumes with product codes (tests/unit/plugins/test_product_codes.py has a stub of AWS)"
+QUOTA = "for accounts that have no quota of their own (tests/unit/plugins/test_account_check.py has a stub of AWS)"
+DIFFERS = "when a group that is there already has other rules than it should"
+HOSTS = "imaging hosts work in `make test-more` (tests/integration/imaging)"
+OF_A_KEY = "for snapshots under a key of the account's (tests/unit/lab/test_ebs_api.py decides on it)"
 POLICIES: Mapping[str, Belongs] = {
     "acquisition-policy.json": Belongs("role dfir-acquisition", "identity", ("acquire_instance",)),
-    "analysis-host-boundary.json": Belongs("boundary of hosts' roles", "host", ("analyze_request",)),
-    "analysis-host-policy.json": Belongs("role of each host", "host", ("analyze_request",)),
+    "analysis-host-boundary.json": Belongs("boundary of hosts' roles", "host", ("analyze_request",), {
+        "s3:AbortMultipartUpload": BROKEN_OFF, "ebs:GetSnapshotBlock": DIRECT, "ebs:ListSnapshotBlocks": DIRECT,
+        "kms:Decrypt": DIRECT}),
+    "analysis-host-policy.json": Belongs("role of each host", "host", ("analyze_request",), {
+        "s3:AbortMultipartUpload": BROKEN_OFF}),
     "artifact-bucket-policy.json": Belongs("the artifact bucket", "resource"),
     "artifact-bucket-tls-statement.json": Belongs("the artifact bucket, on AWS", "resource"),
     "controller-policy.json": Belongs("role dfir-controller", "identity", CONTROLLER, {
         "ec2:DescribeAvailabilityZones": INVENTORY, "ec2:DescribeSecurityGroupRules": INVENTORY,
         "iam:ListRoleTags": LOOK, "s3:GetBucketLocation": LOOK,
-        "kms:Decrypt": ENCRYPTED, "kms:ReEncryptFrom": ENCRYPTED, "kms:ReEncryptTo": ENCRYPTED}),
+        "kms:Decrypt": ENCRYPTED, "kms:ReEncryptFrom": ENCRYPTED, "kms:ReEncryptTo": ENCRYPTED,
+        "ec2:DescribeVolumeAttribute": CODES, "servicequotas:GetAWSDefaultServiceQuota": QUOTA,
+        "ec2:RevokeSecurityGroupEgress": DIFFERS, "ec2:RevokeSecurityGroupIngress": DIFFERS}),
     "custody-policy.json": Belongs("role dfir-custody", "identity", ("close_case", "verify_case")),
     "ebs-scp.json": Belongs("the organization, attached by its administrators", "organization"),
-    "imaging-host-policy.json": Belongs("profile dfir-imaging-host", "host", ("image_snapshots",)),
+    "imaging-host-policy.json": Belongs("profile dfir-imaging-host", "host", ("image_snapshots",), {
+        "s3:AbortMultipartUpload": BROKEN_OFF, "ebs:GetSnapshotBlock": HOSTS, "ebs:ListSnapshotBlocks": HOSTS,
+        "ec2:DescribeSnapshots": HOSTS, "kms:Decrypt": HOSTS, "s3:ListBucket": HOSTS, "s3:GetObject": HOSTS,
+        "s3:PutObject": HOSTS}),
     "imaging-policy.json": Belongs("role dfir-imaging", "identity", (
-        "image_snapshot", "triage_snapshot", "compare_snapshots")),
+        "image_snapshot", "triage_snapshot", "compare_snapshots"), {
+        "s3:AbortMultipartUpload": BROKEN_OFF, "kms:Decrypt": OF_A_KEY}),
     "key-policy.json": Belongs("keys", "resource"),
-    "retention-policy.json": Belongs("role dfir-retention", "identity", ("expire_snapshots",)),
+    "retention-policy.json": Belongs("role dfir-retention", "identity", ("expire_snapshots",), {
+        "rbin:GetRule": NO_BIN, "rbin:ListRules": NO_BIN}),
     "setup-policy.json": Belongs("an administrator", "identity", ("prepare_account",)),
     "toolbox-policy.json": Belongs("role dfir-toolbox", "identity", ("update_toolbox",)),
     "trail-bucket-policy.json": Belongs("the bucket of the trail", "resource"),
+}
+# Single statements of actions that others give as well
+STATEMENTS: Mapping[str, str] = {
+    "LendArtifactsOfACase": SESSION,
+    "LookAtClaimsAndNoteSummaries": HOSTS,
 }
 
 
