@@ -47,6 +47,10 @@ SESSION = "for an analyst's session (tests/integration/flow/test_flow_session.py
 CODES = "for volumes with product codes (tests/unit/plugins/test_product_codes.py has a stub of AWS)"
 QUOTA = "for accounts that have no quota of their own, and the lab's has one"
 DIFFERS = "when a group that is there already has other rules than it should"
+NO_REGIONS = "where no regions are set, and the tests set them"
+MISPLACED = "when a volume hangs where it should not (tests/unit/plugins/modules has plain moto)"
+EGRESS = "where dfir_aws_egress_rules is set, and no host of the lab reaches anything anyway"
+TAKEN_UP = "when a run is taken up again (tests/integration/flow/test_flow_host.py, of which each run takes a sample)"
 HOSTS = "imaging hosts work in `make test-more` (tests/integration/imaging)"
 OF_A_KEY = "for snapshots under a key of the account's (tests/unit/lab/test_ebs_api.py decides on it)"
 POLICIES: Mapping[str, Belongs] = {
@@ -63,7 +67,10 @@ POLICIES: Mapping[str, Belongs] = {
         "iam:ListRoleTags": LOOK, "s3:GetBucketLocation": LOOK,
         "kms:Decrypt": ENCRYPTED, "kms:ReEncryptFrom": ENCRYPTED, "kms:ReEncryptTo": ENCRYPTED,
         "ec2:DescribeVolumeAttribute": CODES, "servicequotas:GetAWSDefaultServiceQuota": QUOTA,
-        "ec2:RevokeSecurityGroupEgress": DIFFERS, "ec2:RevokeSecurityGroupIngress": DIFFERS}),
+        "ec2:DescribeRegions": NO_REGIONS, "iam:ListInstanceProfileTags": LOOK, "iam:GetRolePolicy": TAKEN_UP,
+        "ec2:DetachVolume": MISPLACED,
+        "ec2:AuthorizeSecurityGroupEgress": EGRESS, "ec2:RevokeSecurityGroupEgress": DIFFERS,
+        "ec2:RevokeSecurityGroupIngress": DIFFERS}),
     "custody-policy.json": Belongs("role dfir-custody", "identity", ("close_case", "verify_case")),
     "ebs-scp.json": Belongs("the organization, attached by its administrators", "organization"),
     "imaging-host-policy.json": Belongs("profile dfir-imaging-host", "host", ("image_snapshots",), {
@@ -75,15 +82,20 @@ POLICIES: Mapping[str, Belongs] = {
         "s3:AbortMultipartUpload": BROKEN_OFF, "kms:Decrypt": OF_A_KEY}),
     "key-policy.json": Belongs("keys", "resource"),
     "retention-policy.json": Belongs("role dfir-retention", "identity", ("expire_snapshots",), {
-        "rbin:GetRule": NO_BIN, "rbin:ListRules": NO_BIN}),
+        "ec2:DescribeRegions": NO_REGIONS, "rbin:GetRule": NO_BIN, "rbin:ListRules": NO_BIN}),
     "setup-policy.json": Belongs("an administrator", "identity", ("prepare_account",)),
     "toolbox-policy.json": Belongs("role dfir-toolbox", "identity", ("update_toolbox",)),
     "trail-bucket-policy.json": Belongs("the bucket of the trail", "resource"),
 }
-# Single statements of actions that others give as well
-STATEMENTS: Mapping[str, str] = {
-    "LendArtifactsOfACase": SESSION,
-    "LookAtClaimsAndNoteSummaries": HOSTS,
+# Of actions that other statements of the same file give as well, and which are used there
+STATEMENTS: Mapping[tuple[str, str], str] = {
+    ("AskForRolesThatMayNotExist", "iam:GetInstanceProfile"): "what a removal asks for when somebody else was quicker",
+    ("AskForRolesThatMayNotExist", "iam:ListAttachedRolePolicies"): "likewise",
+    ("AskForRolesThatMayNotExist", "iam:ListRolePolicies"): "likewise",
+    ("LendArtifactsOfACase", "s3:GetObject"): SESSION,
+    ("LookAtClaimsAndNoteSummaries", "s3:GetObject"): HOSTS,
+    ("LookAtClaimsAndNoteSummaries", "s3:PutObject"): HOSTS,
+    ("WriteReports", "s3:GetObject"): "when the same report is written a second time, and compared",
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from lab.aws import conditions
 from lab.aws.policy import STATEMENT_KEYS
-from tests.policy_table import FOLDER, POLICIES, actions, document
+from tests.policy_table import FOLDER, POLICIES, STATEMENTS, actions, document
 
 PLAYBOOKS = {path.stem for path in (FOLDER.parents[1] / "playbooks").glob("*.yml")}
 # Asks the automation platform alone
@@ -55,3 +55,5 @@ def test_reasons_stand_for_actions_that_are_there() -> None:
     for name, policy in POLICIES.items():
         assert set(policy.unused) <= {action for _sid, action in actions(name)}, name
         assert all(len(reason) > 20 for reason in policy.unused.values())
+    given = {pair for name in POLICIES for pair in actions(name)}
+    assert set(STATEMENTS) <= given
