@@ -25,7 +25,7 @@ ROLES = ("request", "plan", "snapshot", "analysis_host", "evidence", "toolbox", 
          "renew_artifact_urls", "reap_resources", "close_request", "show_request", "retention", "expire_snapshots",
          "compare_snapshots", "event", "answer_event", "answer_request", "refuse_event",
          "custody", "verify_case", "close_case", "acquisition", "acquire_instance",
-         "aap_import", "import_aap")
+         "aap_import", "import_aap", "account_setup", "prepare_account")
 OWN = re.compile(rf"(?:{'|'.join(ROLES)})(?:_.*)?|__.*", re.DOTALL)
 PLATFORM = re.compile(r"(?:awx|tower)_.*", re.DOTALL)
 # What a rulebook's action adds by itself: the event as rules saw it. Nothing here reads it.
