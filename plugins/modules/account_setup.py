@@ -288,7 +288,7 @@ TEXT = {"type": "str", "default": ""}
 SPEC = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "parts": {"type": "list", "elements": "str", "required": True, "choices": PARTS},
-    "policies": {"type": "path", "required": True}, "regions": {**TEXTS, "required": True, "default": None},
+    "policies": {"type": "path", "required": True}, "regions": {"type": "list", "elements": "str", "required": True},
     "bucket": {"type": "str", "required": True}, "bucket_tls": {"type": "bool", "default": True},
     "bucket_lock_days": {"type": "int", "default": 0},
     "bucket_lock_mode": {"type": "str", "choices": ["governance", "compliance"], "default": "governance"},
