@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import yaml
@@ -18,7 +19,7 @@ SETTINGS = yaml.safe_load((CHECKOUT / "inventories/lab/group_vars/all.yml").read
 
 def alone(lab: LabConfig, policy: str) -> dict[str, Any]:
     """Settings to lay over the lab's inventory, with which a playbook runs as a user with this policy file alone."""
-    iam, name = audit.client(lab, "iam", "us-east-1"), f"alone-with-{policy.removesuffix('.json')}"
+    iam, name = audit.client(lab, "iam", "us-east-1"), f"alone-{uuid.uuid4().hex[:8]}"
     iam.create_user(UserName=name)
     iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=seed.document(policy))
     key = iam.create_access_key(UserName=name)["AccessKey"]
