@@ -95,6 +95,7 @@ STATEMENTS: Mapping[tuple[str, str], str] = {
     ("LendArtifactsOfACase", "s3:GetObject"): SESSION,
     ("LookAtClaimsAndNoteSummaries", "s3:GetObject"): HOSTS,
     ("LookAtClaimsAndNoteSummaries", "s3:PutObject"): HOSTS,
+    ("ProlongOurCopies", "ec2:CreateTags"): "when a copy is used again, much later than it was made",
     ("WriteReports", "s3:GetObject"): "when the same report is written a second time, and compared",
 }
 

@@ -62,10 +62,14 @@ def test_every_statement_of_the_bucket_policy_refuses_somebody(uses: set[Use]) -
     assert {statement["Sid"] for statement in document(name)["Statement"]} - refused == set()
 
 
-def test_nothing_that_a_playbook_needs_is_missing(folder: Path) -> None:
-    refused = {(use.caller.rpartition(":")[2], use.action, use.resource) for use in read(folder, "whole")
-               if not use.allowed and use.caller.endswith(RUNNERS) and not use.effect}
-    assert {item for item in refused if item[1] not in TOLERATED} == set()
+def test_no_action_that_a_playbook_needs_is_missing(folder: Path) -> None:
+    """An action that is refused always. One that is refused on some things alone is in the policy: a playbook that lacks
+    it fails its own tests, and tests that try what is forbidden leave such refusals behind."""
+    ours = {use for use in read(folder, "whole") if use.caller.endswith(RUNNERS)}
+    for runner in RUNNERS:
+        given = {use.action for use in ours if use.caller.endswith(runner) and use.allowed}
+        refused = {use.action for use in ours if use.caller.endswith(runner) and not use.allowed and not use.effect}
+        assert refused - given - set(TOLERATED) == set(), runner
 
 
 def _denies(name: str, sid: str) -> bool:
