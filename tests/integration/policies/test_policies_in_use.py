@@ -63,7 +63,7 @@ def test_every_statement_of_the_bucket_policy_refuses_somebody(uses: set[Use]) -
 
 
 def test_no_action_that_a_playbook_needs_is_missing(folder: Path) -> None:
-    """An action that is refused always. One that is refused on some things alone is in the policy: a playbook that lacks
+    """An action that is always refused. One that is refused on some things only is in the policy; a playbook that lacks
     it fails its own tests, and tests that try what is forbidden leave such refusals behind."""
     ours = {use for use in read(folder, "whole") if use.caller.endswith(RUNNERS)}
     for runner in RUNNERS:
