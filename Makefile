@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 # The lab boots hosts, so it needs root; everything else runs as the caller.
-AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DFIR_LAB_STATE,DFIR_LAB_PORT,DFIR_LAB_CACHE,DFIR_TEST_LAB_STATE,DFIR_TEST_LAB_PORT,PYTHONDONTWRITEBYTECODE)
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=DFIR_LAB_STATE,DFIR_LAB_PORT,DFIR_LAB_CACHE,DFIR_TEST_LAB_STATE,DFIR_TEST_LAB_PORT,DFIR_LAB_USAGE,PYTHONDONTWRITEBYTECODE)
 export PYTHONDONTWRITEBYTECODE := 1
 # Chooses cells of the fault matrix for `make test`, and what `make soak` does.
 SEED := 1
@@ -14,12 +14,15 @@ IMAGING := tests/integration/ebs tests/integration/test_image_snapshot.py
 # Evidence without a lab: disks and file systems of every kind, on real devices.
 EVIDENCE := tests/integration/evidence
 # What is asked of a case beside an analysis, and what platforms and schedules do: playbooks against the lab, most without
-# hosts. The live rulebook is in `make test`.
+# hosts; the account set up. The live rulebook is in `make test`.
 CASES := tests/integration/report $(wildcard $(addprefix tests/integration/test_,triage_snapshot.py compare_snapshots.py \
-  acquire_instance.py custody.py share_snapshots.py))
+  acquire_instance.py custody.py share_snapshots.py prepare_account.py))
 DOORS := $(wildcard tests/integration/aap tests/integration/test_expire_snapshots.py)
 
-.PHONY: help setup setup-lab demo test test-imaging test-evidence test-cases test-doors test-more fault-matrix soak unit lint sanity core216 bench custody-verify lab-up lab-down lab-status clean
+# Holds the policies of docs/iam against what all tests before it have used.
+POLICIES := tests/integration/policies
+
+.PHONY: help setup setup-lab demo test test-imaging test-evidence test-cases test-doors test-policies test-more fault-matrix soak unit lint sanity core216 bench custody-verify lab-up lab-down lab-status clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -40,7 +43,7 @@ test: setup ## run the tests: plugins, lab, and the scenarios on real hosts
 	@$(AS_ROOT) $(PY) -m pytest -n 3 --dist worksteal tests/unit
 	@$(AS_ROOT) $(PY) -m pytest -m "not more" --sample 3 --seed $(SEED) \
 	  $(addprefix --ignore ,$(IMAGING) $(EVIDENCE) $(CASES) $(DOORS)) \
-	  --ignore tests/integration/imaging --ignore tests/integration/toolbox tests/integration tests/scenarios
+	  --ignore tests/integration/imaging --ignore tests/integration/toolbox --ignore $(POLICIES) tests/integration tests/scenarios
 
 test-imaging: setup ## block-level imaging: what is done with processes, signals and real tools
 	@$(AS_ROOT) $(PY) -m pytest $(IMAGING)
@@ -53,6 +56,9 @@ test-cases: setup ## what is asked of a case beside an analysis: triage, compari
 
 test-doors: setup ## the platform's ways in, and schedules: import, containers, retention
 	@$(AS_ROOT) $(PY) -m pytest -m "not more" $(DOORS)
+
+test-policies: setup ## after all others of .ci/run: is every action of every policy used, and is none missing?
+	@$(AS_ROOT) $(PY) -m pytest tests/integration/toolbox/test_toolbox_rights.py $(POLICIES)
 
 test-more: setup ## what takes longer still: sessions prolonged, several snapshots, a retraction, imaging hosts, building the tools
 	@$(AS_ROOT) $(PY) -m pytest -m "more or host" tests/integration/flow tests/scenarios

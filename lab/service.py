@@ -20,6 +20,7 @@ from typing import Any
 
 from lab import aws, config, http_tls
 from lab.aws import moto_app
+from lab.aws.usage import Usage
 from lab.aws.world import World
 from lab.config import LabConfig
 from lab.ebs.api import EbsDirect
@@ -57,7 +58,7 @@ class Service:
         settings = self.settings
         settings.state.mkdir(parents=True, exist_ok=True)
         self.store = Store(settings.state / "blocks")
-        self.world = World(self.store, self.faults, delays=settings.delays)
+        self.world = World(self.store, self.faults, delays=settings.delays, usage=Usage.of_environment("whole"))
         self.aws = aws.start(self.world)
         self._ends.append(("aws", self.aws.close))
         self.ebs = EbsDirect(self.store, self.aws.catalog, self.aws.authorizer, self.faults)

@@ -18,6 +18,7 @@ from . import (
     ec2_snapshot_sets,
     ec2_snapshots,
     ec2_volumes,
+    kms_keys,
     memberships,
     moto_app,
     quotas,
@@ -51,7 +52,7 @@ def start(world: World) -> Aws:
     """An empty account. There is one AWS per process: moto's models are global."""
     global _application
     for module in (ec2_snapshots, ec2_snapshot_sets, ec2_locks, ec2_volumes, ec2_instances, ec2_groups, ec2_responses,
-                   quotas, s3_checksums, sts_roles, memberships, ec2_filters):
+                   kms_keys, quotas, s3_checksums, sts_roles, memberships, ec2_filters):
         module.install()
     set_current(world)
     moto_app.reset()

@@ -26,6 +26,7 @@ from . import (
     resources,
     s3_checksums,
     sts_roles,
+    trails,
 )
 from .calls import Call
 from .conditions import CannotEvaluate
@@ -73,13 +74,18 @@ def decision(caller: Principal, need: Need, known: policy.PolicySet | None = Non
     context = {**need.context, "aws:resourceaccount": [owner]}
     if need.action.startswith("kms:"):
         context["kms:calleraccount"] = [caller.account]
-    need = Need(need.action, need.resource, context)
+    need, known = Need(need.action, need.resource, context), known or principals.policies(caller)
     try:
         documents, required = resources.policies(need)
-        return policy.decide(need, known or principals.policies(caller), principals=caller.arns,
-                             account=caller.account, resource_policies=documents, required=required,
-                             foreign=resources.foreign(need.resource, owner, caller.account)
-                             and not caller.anonymous)
+        result = policy.decide(need, known, principals=caller.arns, account=caller.account,
+                               resource_policies=documents, required=required,
+                               foreign=resources.foreign(need.resource, owner, caller.account)
+                               and not caller.anonymous)
+        current().usage.note(caller, need, known, documents, result.allowed, caller.account)
+        if result.allowed and need.action == "sts:AssumeRole" and current().faults.take(
+                "iam.not_yet", role=need.resource.rsplit("/", 1)[-1]):
+            return policy.Decision(False, "because the role's trust policy does not admit the caller")
+        return result
     except CannotEvaluate as error:
         raise Refused(400, "LabNotImplemented",
                       f"A policy that speaks about {need.action} on {need.resource} cannot be evaluated: {error}."
@@ -125,12 +131,14 @@ class Gate:
                     raise denied(call.service, caller, need, result.reason)
             refusals.check(call)
             sts_roles.check(call, caller)
+            if call.service == "cloudtrail":
+                trails.check(call, lambda need: resources.policies(need)[0])
             if call.service == "kms":
                 kms_keys.check(call, needs.key_arn(call.region, call.params.get("KeyId")), caller.account)
             if call.service == "s3":
                 self._preconditions(call)
                 s3_checksums.check(call)
-            if call.service == "cloudtrail":
+            if call.service == "cloudtrail" and call.operation == "LookupEvents":
                 start_response("200 OK", [("Content-Type", "application/x-amz-json-1.1")])
                 return [json.dumps(current().trail.look_up(call)).encode()]
             moto_app.CALL.kms_refusal = self._kms(call, caller, known, base)
@@ -161,6 +169,9 @@ class Gate:
             self._hide_missing(call, caller, known, base, status)
             if status.startswith("2"):
                 headers, body = s3_checksums.answer(call, headers, body)
+        if call.service == "cloudtrail":
+            body = trails.answer(call, body)
+            headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         start_response(status, headers)
         return [body]
 

@@ -14,6 +14,10 @@ from . import moto_app
 from .calls import Call
 from .policy import Need
 
+# isort: split
+from moto.kms.models import KmsBackend
+
+CREATE_KEY = KmsBackend.create_key
 SIGNING = {"Sign", "Verify", "GetPublicKey"}
 # What a key does only while it is on, and what can be asked with DryRun.
 USING = SIGNING | {"CreateGrant", "Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext",
@@ -105,6 +109,15 @@ def aliases(region: str, arn: str | None) -> dict[str, list[str]]:
     return {"kms:resourcealiases": sorted(key.aliases)} if key is not None and key.aliases else {}
 
 
+def tags(region: str, arn: str | None) -> dict[str, list[str]]:
+    """The condition keys that tell a key's tags."""
+    key = _key(region, arn)
+    if key is None:
+        return {}
+    listed = moto_app.kms(region, key.account_id).list_resource_tags(key.id).get("Tags", [])
+    return {f"aws:resourcetag/{tag['TagKey'].lower()}": [tag["TagValue"]] for tag in listed}
+
+
 def check(call: Call, arn: str | None, account: str) -> None:
     """Refuse what only a key's own account may, to sign with a key that is off, and what moto would sign wrongly."""
     key = _key(call.region, arn)
@@ -139,3 +152,12 @@ def off(need: Need) -> bool:
     """Whether a need is about a key that does nothing now, whatever policies say."""
     key = _key(need.resource.split(":")[3], need.resource)
     return key is not None and (not key.enabled or key.key_state == "PendingDeletion")
+
+
+def _create_key(self: KmsBackend, policy: Any, key_usage: Any, *more: Any, **named: Any) -> Any:
+    return CREATE_KEY(self, policy, key_usage or "ENCRYPT_DECRYPT", *more, **named)
+
+
+def install() -> None:
+    """A key encrypts where nobody says what it is for; moto leaves that open."""
+    KmsBackend.create_key = _create_key  # type: ignore[method-assign]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import kms_keys, moto_app, needs_ec2, needs_s3, principals, sts_roles
+from . import kms_keys, moto_app, needs_ec2, needs_s3, principals, sts_roles, trails
 from .calls import Call
 from .policy import Need
 
@@ -18,12 +18,28 @@ def _find(items: Any, name: str | None) -> Any:
 
 def _tags(params: dict[str, Any]) -> dict[str, list[str]]:
     tags = {t["Key"]: t.get("Value", "") for t in params.get("Tags") or [] if isinstance(t, dict) and "Key" in t}
+    tags |= {t["TagKey"]: t.get("TagValue", "") for t in params.get("Tags") or []  # as KMS spells them
+             if isinstance(t, dict) and "TagKey" in t}
+    tags |= {t["Key"]: t.get("Value", "") for t in params.get("TagsList") or []}
     keys = [*tags, *(params.get("TagKeys") or [])]
     out = {f"aws:requesttag/{key.lower()}": [value] for key, value in tags.items()}
     return {**out, "aws:tagkeys": keys} if keys else out
 
 
+# Tags in the creating call need the right to tag as well.
+TAGGED = {"CreateRole": "TagRole", "CreateUser": "TagUser", "CreatePolicy": "TagPolicy",
+          "CreateInstanceProfile": "TagInstanceProfile"}
+
+
 def _iam(call: Call) -> list[Need]:
+    """An IAM call's own needs, and what its tags need."""
+    out = _iam_own(call)
+    if call.operation in TAGGED and call.params.get("Tags"):
+        out.append(Need(f"iam:{TAGGED[call.operation]}", out[0].resource, _tags(call.params)))
+    return out
+
+
+def _iam_own(call: Call) -> list[Need]:
     params, iam, action = call.params, moto_app.iam(), f"iam:{call.operation}"
     prefix, ctx = f"arn:aws:iam::{moto_app.CALL.account}:", _tags(call.params)
     if "PermissionsBoundary" in params:
@@ -72,8 +88,26 @@ def _kms(call: Call) -> list[Need]:
         resource = f"{here}key/*"
     if resource is None and key and call.operation == "DescribeKey":  # who may ask learns that there is none
         resource = here + (key if key.startswith("alias/") else f"key/{key}")
-    context = {**_tags(call.params), **kms_keys.aliases(call.region, resource)}
-    return [Need(f"kms:{call.operation}", resource or "*", context)]
+    context = {**_tags(call.params), **kms_keys.aliases(call.region, resource),
+               **kms_keys.tags(call.region, resource)}
+    out = [Need(f"kms:{call.operation}", resource or "*", context)]
+    if call.operation == "CreateKey" and call.params.get("Tags"):
+        out.append(Need("kms:TagResource", f"{here}key/*", context))
+    if call.operation in ("CreateAlias", "UpdateAlias", "DeleteAlias") and call.params.get("AliasName"):
+        out.append(Need(f"kms:{call.operation}", here + call.params["AliasName"], context))  # the alias and its key
+    return out
+
+
+def _cloudtrail(call: Call) -> list[Need]:
+    """A call about a trail; the tags of a new one need their own right."""
+    listed = call.params.get("ResourceIdList") or []
+    name = call.params.get("Name") or call.params.get("TrailName") or call.params.get("ResourceId") or (
+        listed[0] if listed else None)
+    resource = trails.arn(call.region, name) if name else "*"
+    out = [Need(f"cloudtrail:{call.operation}", resource, _tags(call.params))]
+    if call.operation == "CreateTrail" and call.params.get("TagsList"):
+        out.append(Need("cloudtrail:AddTags", resource, _tags(call.params)))
+    return out
 
 
 def _ssm(call: Call) -> list[Need]:
@@ -128,6 +162,8 @@ def needs(call: Call, base: dict[str, list[str]]) -> list[Need]:
         out = _iam(call)
     elif call.service == "kms":
         out = _kms(call)
+    elif call.service == "cloudtrail":
+        out = _cloudtrail(call)
     elif call.service == "ssm":
         out = _ssm(call)
     elif call.service == "secretsmanager":

@@ -196,6 +196,8 @@ def needs(call: Call, base: dict[str, list[str]]) -> list[Need]:
                 out.append(Need("ec2:CreateTags", arn(kind, region, "*"), {
                     "ec2:createaction": [operation], "ec2:region": [region], "aws:tagkeys": list(tags),
                     **_tag_keys("aws:requesttag", tags)}))
+        if operation == "CreateVpcEndpoint" and str(call.params.get("PrivateDnsEnabled")).lower() == "true":
+            out.append(Need("route53:AssociateVPCWithHostedZone", "*", {}))
         if call.params.get("IamInstanceProfile"):
             out += passed_roles(profile_arn(call.params["IamInstanceProfile"]))
     out = out or [Need(f"ec2:{operation}", "*", {"ec2:region": [region]})]

@@ -45,6 +45,12 @@ STS = {
     "AssumeRoleWithSAML": "there is no identity provider", "AssumeRoleWithWebIdentity": "there is no identity provider",
     "GetFederationToken": "federated sessions are not checked", "GetSessionToken": "use the user's keys",
 }
+# Trails are kept with what they are to record; GetTrailStatus says that nothing is delivered.
+CLOUDTRAIL = {
+    "AddTags", "CreateTrail", "DeleteTrail", "DescribeTrails", "GetEventSelectors", "GetTrail", "GetTrailStatus",
+    "ListTags", "ListTrails", "LookupEvents", "PutEventSelectors", "RemoveTags", "StartLogging", "StopLogging",
+    "UpdateTrail",
+}
 SNS = {"Publish": "topics deliver nowhere", "PublishBatch": "topics deliver nowhere"}
 
 
@@ -53,8 +59,8 @@ def check(call: Call) -> None:
     memberships.check(call)
     if call.service == "ssm" and call.operation not in SSM:
         raise _lie(call, "its Systems Manager has parameters only, no agent runs on the hosts")
-    if call.service == "cloudtrail" and call.operation != "LookupEvents":
-        raise _lie(call, "it has the event history only, no trail delivers anywhere")
+    if call.service == "cloudtrail" and call.operation not in CLOUDTRAIL:
+        raise _lie(call, "it has the event history and the settings of trails only")
     for service, table in (("ec2", EC2), ("iam", IAM), ("sts", STS), ("sns", SNS)):
         if call.service == service and call.operation in table:
             raise _lie(call, table[call.operation])

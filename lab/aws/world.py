@@ -15,6 +15,7 @@ from lab.contracts import BlockStore, Faults, HostBackend
 
 from . import moto_app
 from .trail import Trail
+from .usage import Usage
 
 LOG = logging.getLogger("lab.aws")
 
@@ -29,6 +30,7 @@ class World:
     delays: Delays = field(default_factory=Delays)
     credential_seconds: int = 6 * 3600
     trail: Trail = field(default_factory=Trail)
+    usage: Usage = field(default_factory=Usage.of_environment)
     _timers: set[threading.Timer] = field(default_factory=set)
     closed: bool = False
 

@@ -22,6 +22,7 @@
 | ec2.boot_dies | the host ends while it boots | region instance instance_type | seconds (0) |
 | host.ssh_blocked | port 22 of a host is unreachable | region instance instance_type | |
 | host.foreign_keys | the console shows other SSH keys than the host has | region instance instance_type | |
+| iam.not_yet | a role cannot be assumed, as until all of AWS knows it | role | |
 | s3.put_refused | PutObject, UploadPart and the like: 403 | region bucket key method caller | status, code |
 | s3.slow | a request to S3 waits before it is served | region bucket key method caller | seconds (5) |
 | smtp.refuse | the mail server refuses a connection, from `stage` on | peer | stage (rcpt), code (550), text |
@@ -73,6 +74,7 @@ POINTS: Mapping[str, Point] = {
     "host.foreign_keys": Point(
         "the console shows other SSH keys than the host has", ("region", "instance", "instance_type")
     ),
+    "iam.not_yet": Point("a role cannot be assumed, as until all of AWS knows it", ("role",)),
     "s3.put_refused": Point(
         "PutObject, UploadPart and the like are refused", _S3, {"status": int, "code": str}
     ),

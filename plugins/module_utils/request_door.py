@@ -26,7 +26,7 @@ ROLES = ("request", "plan", "snapshot", "analysis_host", "evidence", "toolbox", 
          "compare_snapshots", "event", "answer_event", "answer_request", "refuse_event",
          "custody", "verify_case", "close_case", "acquisition", "acquire_instance", "sharing", "share_snapshots",
          "containment", "contain_instance", "release_instance",
-         "aap_import", "import_aap")
+         "aap_import", "import_aap", "account_setup", "prepare_account")
 OWN = re.compile(rf"(?:{'|'.join(ROLES)})(?:_.*)?|__.*", re.DOTALL)
 PLATFORM = re.compile(r"(?:awx|tower)_.*", re.DOTALL)
 # What a rulebook's action adds by itself: the event as rules saw it. Nothing here reads it.

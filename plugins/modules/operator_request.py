@@ -22,8 +22,8 @@ notes:
     C(analyst_uid), C(request_id) and C(take_over) for O(wish=close), C(analyst_uid), C(incident) and C(noted_head) for
     O(wish=verify_case), C(analyst_uid) and C(incident) for O(wish=close_case), C(remove_outlived) for O(wish=reap),
     C(analyst_uid), C(delete_expired) and C(apply_lifecycle) for O(wish=expire), C(event_door) and C(event_reason) for
-    O(wish=refuse), those of docs/acquisition.md for O(wish=acquire), those of docs/containment.md for O(wish=contain) and
-    O(wish=release), and those of docs/sharing.md for O(wish=share)."
+    O(wish=refuse), those of docs/acquisition.md for O(wish=acquire), those of docs/containment.md for O(wish=contain)
+    and O(wish=release), and those of docs/sharing.md for O(wish=share)."
   - "Needed: C(s3:ListBucket) on the bucket and C(s3:GetObject) on C(requests/*)."
 options:
   wish:

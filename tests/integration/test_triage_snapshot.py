@@ -23,6 +23,7 @@ from lab.config import ACCOUNT, LabConfig
 from lab.evidence.image import ensure_image
 from lab.evidence.rootfs import ensure_rootfs
 from lab.mail.reader import list_mails
+from tests.alone import alone
 from tests.kit import CHECKOUT, run
 
 BUCKET, HOME = f"dfir-artifacts-{ACCOUNT}", "eu-west-1"
@@ -143,3 +144,9 @@ def test_a_limit_that_is_too_low_says_what_was_not_read(lab: LabConfig, tmp_path
     data = next(json.loads(content) for key, content in kept(lab, incident).items() if key.endswith("/triage.json"))
     assert data["source"]["blocks_read"] <= 60 and any("budget" in line for line in data["not_read"])
     assert "Not read: " in done.stdout
+
+
+def test_the_imaging_policy_is_enough_for_it(lab: LabConfig, tmp_path: Path, incident: str) -> None:
+    done = ask(tmp_path, operator=alone(lab, "imaging-policy.json"), incident=incident)
+    assert done.returncode == 0, done.stdout
+    assert any(key.endswith("/triage.json") for key in kept(lab, incident))

@@ -114,4 +114,4 @@ def test_p58_one_attribute_a_call_no_data_events_and_pages(kit: Kit) -> None:
     found = [event["EventName"] for event in first["Events"] + second["Events"]]
     assert len(first["Events"]) == 50 and len(set(seen)) == len(seen)
     assert found.count("DescribeRegions") == 55 and "CreateBucket" in found and "PutObject" not in found
-    assert code(trail.list_trails) == "LabNotImplemented"
+    assert code(trail.create_event_data_store, Name="lake") == "LabNotImplemented"
