@@ -54,8 +54,8 @@ test-cases: setup ## what is asked of a case beside an analysis: triage, compari
 test-doors: setup ## the platform's ways in, and schedules: import, containers, retention
 	@$(AS_ROOT) $(PY) -m pytest -m "not more" $(DOORS)
 
-test-more: setup ## what takes longer still: sessions prolonged, several snapshots, a retraction, imaging hosts, building the tools
-	@$(AS_ROOT) $(PY) -m pytest -m "more or host" tests/integration/flow tests/scenarios
+test-more: setup ## what takes longer still: sessions prolonged, several snapshots, events, a retraction, imaging hosts, building the tools
+	@$(AS_ROOT) $(PY) -m pytest -m "more or host" tests/integration/flow tests/integration/eda tests/scenarios
 	@$(AS_ROOT) $(PY) -m pytest tests/integration/imaging tests/integration/toolbox
 
 unit: setup ## run the unit tests alone (no root, less than a minute)

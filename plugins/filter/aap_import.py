@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.dfir.aws.plugins.plugin_utils import platform_eda, platform_import
 
 API: Mapping[str, Any] = {"controller": platform_import, "eda": platform_eda}
 
 
 def aap_steps(data: Mapping[str, Any], api: str = "controller") -> list[dict[str, Any]]:
-    """The steps of an import, in order."""
-    return [dict(step) for step in API[api].steps(_plain(data))]
+    """The steps of an import, in order. Injectors of credential types look like templates: none is to be rendered."""
+    marked: list[dict[str, Any]] = wrap_var([dict(step) for step in API[api].steps(_plain(data))])
+    return marked
 
 
 def aap_reads(step: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -33,7 +35,7 @@ def aap_looks(step: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> 
 def aap_writes(step: Mapping[str, Any], answers: Sequence[Mapping[str, Any]], looked: Sequence[Mapping[str, Any]]
                ) -> list[dict[str, Any]]:
     """What a step sends."""
-    return _said(lambda: API[step["api"]].writes(_plain(step), _answers(answers), _answers(looked)))
+    return _said(lambda: wrap_var(API[step["api"]].writes(_plain(step), _answers(answers), _answers(looked))))
 
 
 def aap_eda_probe(credentials: Sequence[Mapping[str, Any]]) -> str:
