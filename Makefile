@@ -58,10 +58,10 @@ test-doors: setup ## the platform's ways in, and schedules: import, containers, 
 	@$(AS_ROOT) $(PY) -m pytest -m "not more" $(DOORS)
 
 test-policies: setup ## after all others of .ci/run: is every action of every policy used, and is none missing?
-	@$(AS_ROOT) $(PY) -m pytest tests/integration/toolbox/test_toolbox_rights.py $(POLICIES)
+\t@$(AS_ROOT) $(PY) -m pytest tests/integration/toolbox/test_toolbox_rights.py $(POLICIES)
 
-test-more: setup ## what takes longer still: sessions prolonged, several snapshots, a retraction, imaging hosts, building the tools
-	@$(AS_ROOT) $(PY) -m pytest -m "more or host" tests/integration/flow tests/scenarios
+test-more: setup ## what takes longer still: sessions prolonged, several snapshots, events, a retraction, imaging hosts, building the tools
+\t@$(AS_ROOT) $(PY) -m pytest -m "more or host" tests/integration/flow tests/integration/eda tests/scenarios
 	@$(AS_ROOT) $(PY) -m pytest tests/integration/imaging tests/integration/toolbox
 
 unit: setup ## run the unit tests alone (no root, less than a minute)

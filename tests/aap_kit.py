@@ -13,8 +13,6 @@ import jinja2.nativetypes
 import yaml
 from ansible_collections.dfir.aws.plugins.plugin_utils import platform_import
 
-from tests.fake_controller.server import Controller
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -54,8 +52,8 @@ def surveys(data: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {Path(template["playbook"]).stem: template.get("survey", {}) for template in data["controller_templates"]}
 
 
-def imported(controller: Controller, data: dict[str, Any], *, check: bool = False) -> list[str]:
-    """Import as the role does; what was written, or in check mode would be, by title."""
+def imported(controller: Any, data: dict[str, Any], *, check: bool = False, by: Any = platform_import) -> list[str]:
+    """Import as the role does; what was written, or in check mode would be, by title. `by`: what knows its API."""
 
     def get(reads: list[dict[str, str]]) -> list[dict[str, Any]]:
         answers = []
@@ -65,10 +63,10 @@ def imported(controller: Controller, data: dict[str, Any], *, check: bool = Fals
         return answers
 
     titles = []
-    for step in platform_import.steps(data):
-        found = get(platform_import.reads(step, data))
-        looked = get(platform_import.looks(step, data, found))
-        for write in platform_import.writes(step, data, found, looked):
+    for step in by.steps(data):
+        found = get(by.reads(step))
+        looked = get(by.looks(step, found))
+        for write in by.writes(step, found, looked):
             titles.append(write["title"])
             if not check:
                 parts = write["to"].strip("/").split("/")

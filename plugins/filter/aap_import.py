@@ -10,29 +10,49 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.dfir.aws.plugins.plugin_utils import platform_import
+from ansible.utils.unsafe_proxy import wrap_var
+from ansible_collections.dfir.aws.plugins.plugin_utils import platform_eda, platform_import
+
+API: Mapping[str, Any] = {"controller": platform_import, "eda": platform_eda}
 
 
-def aap_steps(data: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The steps of an import, in order."""
-    return platform_import.steps(_plain(data))
+def aap_steps(data: Mapping[str, Any], api: str = "controller") -> list[dict[str, Any]]:
+    """The steps of an import, in order. Injectors of credential types look like templates: none is to be rendered."""
+    marked: list[dict[str, Any]] = wrap_var([dict(step) for step in API[api].steps(_plain(data))])
+    return marked
 
 
-def aap_reads(step: Mapping[str, str], data: Mapping[str, Any]) -> list[dict[str, str]]:
+def aap_reads(step: Mapping[str, Any]) -> list[dict[str, str]]:
     """What a step looks up by name."""
-    return _said(lambda: platform_import.reads(_plain(step), _plain(data)))
+    return _said(lambda: API[step["api"]].reads(_plain(step)))
 
 
-def aap_looks(step: Mapping[str, str], data: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]
-              ) -> list[dict[str, str]]:
+def aap_looks(step: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """What a step reads of the objects that exist."""
-    return _said(lambda: platform_import.looks(_plain(step), _plain(data), _answers(answers)))
+    return _said(lambda: API[step["api"]].looks(_plain(step), _answers(answers)))
 
 
-def aap_writes(step: Mapping[str, str], data: Mapping[str, Any], answers: Sequence[Mapping[str, Any]],
-               looked: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def aap_writes(step: Mapping[str, Any], answers: Sequence[Mapping[str, Any]], looked: Sequence[Mapping[str, Any]]
+               ) -> list[dict[str, Any]]:
     """What a step sends."""
-    return _said(lambda: platform_import.writes(_plain(step), _plain(data), _answers(answers), _answers(looked)))
+    return _said(lambda: wrap_var(API[step["api"]].writes(_plain(step), _answers(answers), _answers(looked))))
+
+
+def aap_eda_probe(credentials: Sequence[Mapping[str, Any]]) -> str:
+    """What to ask Event-Driven Ansible first."""
+    return platform_eda.probe(_plain(credentials))
+
+
+def aap_eda_lacking(answer: Mapping[str, Any], credentials: Sequence[Mapping[str, Any]]) -> str:
+    """Why nothing can be sent to Event-Driven Ansible; empty when it can."""
+    return platform_eda.lacking(_plain(credentials), _plain(answer))
+
+
+def aap_project_states(answer: Mapping[str, Any], step: Mapping[str, Any]) -> list[str]:
+    """How the projects of a step were fetched: C(successful) or C(completed), or not yet, or not at all."""
+    names = {item["name"] for part in step["parts"] if part["kind"].endswith("projects") for item in part["items"]}
+    field = "import_state" if step["api"] == "eda" else "status"
+    return [str(item.get(field, "")) for item in answer["results"] if item["name"] in names] or ["not there"]
 
 
 def aap_refusals(results: Iterable[Mapping[str, Any]], sending: Sequence[Mapping[str, Any]] = ()) -> list[str]:
@@ -76,4 +96,5 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Names as playbooks use them, below `dfir.aws.`."""
         return {function.__name__: function
-                for function in (aap_steps, aap_reads, aap_looks, aap_writes, aap_refusals)}
+                for function in (aap_steps, aap_reads, aap_looks, aap_writes, aap_refusals, aap_project_states,
+                                 aap_eda_probe, aap_eda_lacking)}

@@ -56,13 +56,17 @@ KINDS: tuple[Kind, ...] = (
 )
 BY_NAME = {kind.name: kind for kind in KINDS}
 BY_PATH = {kind.path: kind for kind in KINDS}
-# What is written in which order: objects of a kind, or what hangs on templates and workflows
-STEPS: tuple[tuple[str, str], ...] = (
-    *(("objects", kind.name) for kind in KINDS[:9]),
-    ("survey", "templates"), ("links", "templates"),
-    ("objects", "workflows"), ("survey", "workflows"), ("links", "workflows"),
-    ("nodes", "workflows"), ("approvals", "workflows"), ("edges", "workflows"),
-    ("objects", "schedules"),
+# What is written in which order: objects of a kind, or what hangs on templates and workflows. What is in one step needs
+# nothing else of it.
+STEPS: tuple[tuple[tuple[str, str], ...], ...] = (
+    (("objects", "labels"), ("objects", "credential_types"), ("objects", "notifications"), ("objects", "inventories")),
+    (("objects", "credentials"),),
+    (("objects", "execution_environments"),),
+    (("objects", "projects"),),
+    (("objects", "inventory_sources"), ("objects", "templates"), ("objects", "workflows")),
+    (("hanging", "templates"), ("hanging", "workflows"), ("nodes", "workflows")),
+    (("approvals", "workflows"), ("objects", "schedules")),
+    (("edges", "workflows"),),
 )
 # Fields of our data that are written by another step, or say what this collection's data says elsewhere
 HANGING = frozenset({"survey", "simplified_workflow_nodes", *LINKS})

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.fake_controller import rules
+from tests.fake_controller import eda, rules
 from tests.fake_controller.rules import Refused
 
 API = "/api/controller/v2/"
@@ -29,8 +29,8 @@ UNIFIED = ("job_templates", "workflow_job_templates", "projects", "inventory_sou
 class Controller:
     """What the platform has."""
 
-    def __init__(self, playbooks: set[str], token: str) -> None:
-        self.token, self.playbooks = token, playbooks
+    def __init__(self, playbooks: set[str], token: str, event_driven: eda.EventDriven | None = None) -> None:
+        self.token, self.playbooks, self.eda = token, playbooks, event_driven
         self.objects: dict[str, dict[int, dict[str, Any]]] = {path: {} for path in ("organizations", *rules.FIELDS)}
         self.hanging: dict[tuple[str, int, str], Any] = {}
         self.writes: list[tuple[str, str, Any]] = []
@@ -196,11 +196,24 @@ class Controller:
                                for key, value in item.get("inputs", {}).items()}
         if path == "notification_templates" and shown["notification_configuration"].get("password"):
             shown["notification_configuration"]["password"] = "$encrypted$"
+        if path in ("job_templates", "workflow_job_templates"):
+            shown["summary_fields"] = self._summary(path, item["id"])
         if path == "workflow_job_template_nodes":
             shown = {**{name: [] for name in NEXT}, "unified_job_template": None, **shown}
             owner = self.of("unified_job_templates").get(shown["unified_job_template"])
             shown["summary_fields"] = {"unified_job_template": owner} if owner else {}
         return shown
+
+    def _summary(self, path: str, number: int) -> dict[str, Any]:
+        """What lists tell of a template: ten of its labels, its credentials, and of its survey that there is one."""
+        labels, credentials = ([{"id": key, "name": self.of(kind)[key]["name"]}
+                                for key in self.hanging.get((path, number, kind), [])]
+                               for kind in ("labels", "credentials"))
+        told: dict[str, Any] = {"labels": {"count": len(labels), "results": labels[:10]}}
+        if path == "job_templates":
+            told["credentials"] = credentials
+        survey = self.hanging.get((path, number, "survey_spec"))
+        return told | ({"survey": {"title": survey["name"], "description": survey["description"]}} if survey else {})
 
 
 def _page(items: list[Any]) -> dict[str, Any]:
@@ -216,16 +229,22 @@ class _Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         if self.headers.get("Authorization") != f"Bearer {self.controller.token}":
             return self._send(401, {"detail": "Authentication credentials were not provided."})
-        if not address.path.startswith(API) or not address.path.endswith("/"):
+        where: Any = self.controller
+        api = API
+        if self.controller.eda and address.path.startswith(eda.API):
+            where, api = self.controller.eda, eda.API
+        if not address.path.startswith(api) or not address.path.endswith("/"):
             return self._send(404, {"detail": "The requested resource could not be found."})
-        parts = [part for part in re.split("/", address.path[len(API):]) if part]
+        parts = [part for part in re.split("/", address.path[len(api):]) if part]
         try:
             if self.command == "GET":
-                return self._send(200, self.controller.get(parts, dict(parse_qsl(address.query))))
-            answer = self.controller.delete(parts) if self.command == "DELETE" else \
-                getattr(self.controller, self.command.lower())(parts, body)
+                return self._send(200, where.get(parts, dict(parse_qsl(address.query))))
+            answer = where.delete(parts) if self.command == "DELETE" else \
+                getattr(where, self.command.lower())(parts, body)
         except Refused as refusal:
             return self._send(400, {"detail": str(refusal)})
+        except eda.Conflict as conflict:
+            return self._send(409, str(conflict))
         except KeyError as missing:
             return self._send(404, {"detail": f"Not found: {missing}"})
         self.controller.writes.append((self.command, "/".join(parts), body))

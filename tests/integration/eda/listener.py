@@ -41,9 +41,9 @@ def documented(language: str, number: int = 0) -> str:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)[number]
 
 
-def until(found: Callable[[], Any], what: str) -> Any:
-    """What `found` finds at last."""
-    end = time.monotonic() + PATIENCE
+def until(found: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """What `found` finds at last, in so many seconds."""
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         value = found()
         if value:
@@ -201,7 +201,8 @@ class Site:
     def there(self, key: str) -> bool:
         return key in self.keys(key)
 
-    def eventually(self, key: str, good: Callable[[dict[str, Any]], Any] = bool) -> dict[str, Any]:
+    def eventually(self, key: str, good: Callable[[dict[str, Any]], Any] = bool, patience: float = PATIENCE
+                   ) -> dict[str, Any]:
         """An object of the bucket, once it is there and good."""
         def look() -> Any:
             if not self.there(key):
@@ -209,7 +210,7 @@ class Site:
             content = json.loads(self._s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
             return content if good(content) else None
 
-        found: dict[str, Any] = until(look, key)
+        found: dict[str, Any] = until(look, key, patience)
         return found
 
     def event(self, event_id: str, resource: str, region: str, outcome: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -14,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.aap_kit import ROOT
+from tests.fake_controller.eda import EventDriven
 from tests.fake_controller.server import Controller, running
 
 BIN = Path(sys.executable).parent
-TOKEN = "a-token-that-nobody-prints"
+TOKEN, SECRET = "a-token-that-nobody-prints", "a-secret-that-nobody-prints"
 pytestmark = pytest.mark.slow
 
 
@@ -53,20 +55,31 @@ def test_an_import_says_what_is_missing_and_what_is_refused() -> None:
 
 
 def test_an_import_over_http_does_what_its_check_said(tmp_path: Path) -> None:
-    """A part of the data, through the playbook: tests of the whole go without Ansible (test_import.py)."""
-    controller = Controller({f"playbooks/{path.name}" for path in (ROOT / "playbooks").glob("*.yml")}, TOKEN)
+    """A part of the data, through the playbook: tests of the whole go without Ansible (test_import.py, ..._eda.py)."""
+    eda = EventDriven({path.name: path.read_text(encoding="utf-8")
+                       for path in (ROOT / "extensions/eda/rulebooks").glob("*.yml")})
+    controller = Controller({f"playbooks/{path.name}" for path in (ROOT / "playbooks").glob("*.yml")}, TOKEN, eda)
     part = tmp_path / "part.json"
-    part.write_text("""{"controller_templates": [], "controller_workflows": [], "controller_schedules": [],
-                        "controller_inventories": [], "controller_inventory_sources": [],
-                        "aap_import_sync_delay": 0}""",
-                    encoding="utf-8")
+    left_out = [f"controller_{kind}" for kind in ("labels", "notifications", "templates", "workflows", "schedules",
+                                                  "inventories", "inventory_sources")]
+    secrets = {f"dfir_aap_{name}": SECRET for name in ("controller_url", "events_token", "requests_secret",
+                                                       "findings_token")}
+    part.write_text(json.dumps({**{name: [] for name in left_out}, **secrets, "aap_import_sync_delay": 0,
+                                "aap_import_eda": "always"}), encoding="utf-8")
     with running(controller) as host:
         said = run(host, TOKEN, "--check", "-e", f"@{part}")
         assert said.returncode == 0 and controller.writes == [], said.stdout[-3000:]
         did = run(host, TOKEN, "-e", f"@{part}", "-vvv")
-        assert did.returncode == 0 and TOKEN not in did.stdout, did.stdout[-3000:]
+        assert did.returncode == 0 and TOKEN not in did.stdout and SECRET not in did.stdout, did.stdout[-3000:]
         titles = [re.findall(r"^ +- (create .+)$", done.stdout, re.MULTILINE) for done in (said, did)]
         assert titles[0] == titles[1] and len(titles[0]) == len(controller.writes) > 10
+        activation = eda.named("activations", "dfir_requests")
+        assert activation["is_enabled"] and len(eda.objects["event-streams"]) == 2
+        # Again: nothing differs but the rulebook, of which a new revision was fetched. What runs is stopped for it.
         before = len(controller.writes)
+        eda.objects["rulebooks"][activation["rulebook_id"]]["rulesets"] += "\n# newer\n"
         again = run(host, TOKEN, "-e", f"@{part}")
-        assert again.returncode == 0 and "changed=0" in again.stdout and len(controller.writes) == before, again.stdout
+        assert again.returncode == 0, again.stdout
+        assert [(method, path) for method, path, _body in controller.writes[before:]] == [
+            ("POST", f"activations/{activation['id']}/disable"), ("PATCH", f"activations/{activation['id']}")]
+        assert activation["is_enabled"] and activation["stopping"] == 0, "it answered 409 while it was being stopped"

@@ -65,8 +65,8 @@ def test_what_differs_is_changed_and_what_was_typed_in_stays(controller: Control
     extra = controller.add("labels", {"name": "extra", "organization": 1})["id"]
     controller.hanging["job_templates", template["id"], "labels"].append(extra)
     changed = load(dfir_aap_project_branch="next", dfir_aap_mail_host="mx.example.org")
-    expected = ["change credential dfir mail server: inputs",
-                "change notification template dfir team: notification_configuration",
+    expected = ["change notification template dfir team: notification_configuration",
+                "change credential dfir mail server: inputs",
                 "change project dfir aws: scm_branch",
                 "change job template dfir analyze_request: allow_simultaneous",
                 "change survey of job template dfir analyze_request",
@@ -76,6 +76,34 @@ def test_what_differs_is_changed_and_what_was_typed_in_stays(controller: Control
     assert imported(controller, changed, check=True) == expected
     assert imported(controller, changed) == expected and imported(controller, changed) == []
     assert controller.named("credentials", "dfir mail server")["inputs"]["password"] == "typed in"
+
+
+def test_what_is_read_does_not_grow_with_the_templates(controller: Controller, data: dict[str, Any],
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request a kind and step, and of each template only its survey: a request takes a second of a controller."""
+    asked: list[str] = []
+    get = controller.get
+
+    def noting(parts: list[str], query: dict[str, str]) -> Any:
+        asked.append("/".join(parts))
+        return get(parts, query)
+
+    monkeypatch.setattr(controller, "get", noting)
+    imported(controller, data)
+    assert len(asked) < 45, asked
+    asked.clear()
+    imported(controller, data)
+    hanging = [path for path in asked if path.endswith(("labels", "credentials")) and "/" in path]
+    assert hanging == [] and len(asked) < 45 + len(data["controller_templates"]) + 5, asked
+
+
+def test_labels_that_lists_do_not_tell_of_are_read(controller: Controller, data: dict[str, Any]) -> None:
+    imported(controller, data)
+    number = controller.named("job_templates", "dfir analyze_request")["id"]
+    for letter in "abcdefghij":
+        made = controller.add("labels", {"name": letter, "organization": 1})["id"]
+        controller.hanging["job_templates", number, "labels"].append(made)
+    assert len([title for title in imported(controller, data) if title.startswith("unlink")]) == 10
 
 
 def test_a_name_that_nobody_has_or_two_have_ends_the_import(controller: Controller, data: dict[str, Any]) -> None:

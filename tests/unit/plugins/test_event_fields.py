@@ -153,6 +153,12 @@ def test_p70_the_rulebooks_differ_in_their_action_alone() -> None:
         assert all(rule["action"]["run_job_template"]["include_events"] is False for rule in ruleset["rules"])
 
 
+@pytest.mark.parametrize("name", ["analysis_requests", "event_stream", "findings_by_queue"])
+def test_no_rulebook_limits_its_playbooks_to_the_hosts_of_the_inventory(name: str) -> None:
+    """`hosts` becomes the limit of what `run_playbook` runs: an analysis host, which no inventory has, was left out."""
+    assert {ruleset["hosts"] for ruleset in rulebook(name)} == {"all"}
+
+
 def test_rules_hand_on_every_field_and_each_as_a_text() -> None:
     rules = {rule["condition"].split('"')[1]: given(rule) for rule in rulebook("analysis_requests")[0]["rules"]}
     assert set(rules["request"]) == {*NAMES, "runs"} and set(rules["finding"]) == {*EVENT_NAMES, "runs"}
