@@ -16,7 +16,8 @@ EVIDENCE := tests/integration/evidence
 # What is asked of a case beside an analysis, and what platforms and schedules do: playbooks against the lab, most without
 # hosts; the account set up. The live rulebook is in `make test`.
 CASES := tests/integration/report $(wildcard $(addprefix tests/integration/test_,triage_snapshot.py compare_snapshots.py \
-  acquire_instance.py custody.py share_snapshots.py prepare_account.py))
+  acquire_instance.py acquire_accounts.py contain_instance.py custody.py custody_record.py share_snapshots.py \
+  prepare_account.py))
 DOORS := $(wildcard tests/integration/aap tests/integration/test_expire_snapshots.py)
 
 # Holds the policies of docs/iam against what all tests before it have used.
@@ -58,10 +59,10 @@ test-doors: setup ## the platform's ways in, and schedules: import, containers, 
 	@$(AS_ROOT) $(PY) -m pytest -m "not more" $(DOORS)
 
 test-policies: setup ## after all others of .ci/run: is every action of every policy used, and is none missing?
-\t@$(AS_ROOT) $(PY) -m pytest tests/integration/toolbox/test_toolbox_rights.py $(POLICIES)
+	@$(AS_ROOT) $(PY) -m pytest tests/integration/toolbox/test_toolbox_rights.py $(POLICIES)
 
-test-more: setup ## what takes longer still: sessions prolonged, several snapshots, events, a retraction, imaging hosts, building the tools
-\t@$(AS_ROOT) $(PY) -m pytest -m "more or host" tests/integration/flow tests/integration/eda tests/scenarios
+test-more: setup ## what takes longer still: sessions prolonged, several snapshots, events, containers, a retraction, imaging hosts, building the tools
+	@$(AS_ROOT) $(PY) -m pytest -m "more or host" tests/integration/flow tests/integration/eda tests/integration/aap tests/scenarios
 	@$(AS_ROOT) $(PY) -m pytest tests/integration/imaging tests/integration/toolbox
 
 unit: setup ## run the unit tests alone (no root, less than a minute)

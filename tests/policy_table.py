@@ -53,8 +53,10 @@ EGRESS = "where dfir_aws_egress_rules is set, and no host of the lab reaches any
 TAKEN_UP = "when a run is taken up again (tests/integration/flow/test_flow_host.py, of which each run takes a sample)"
 HOSTS = "imaging hosts work in `make test-more` (tests/integration/imaging)"
 OF_A_KEY = "for snapshots under a key of the account's (tests/unit/lab/test_ebs_api.py decides on it)"
+LOCKED = "only with dfir_aws_custody_retain_days, in a bucket with Object Lock (tests/unit/custody decides on it)"
+KEEPS = {"s3:PutObjectRetention": LOCKED, "s3:GetBucketObjectLockConfiguration": LOCKED}
 POLICIES: Mapping[str, Belongs] = {
-    "acquisition-policy.json": Belongs("role dfir-acquisition", "identity", ("acquire_instance",)),
+    "acquisition-policy.json": Belongs("role dfir-acquisition", "identity", ("acquire_instance",), KEEPS),
     "analysis-host-boundary.json": Belongs("boundary of hosts' roles", "host", ("analyze_request",), {
         "s3:AbortMultipartUpload": BROKEN_OFF, "ebs:GetSnapshotBlock": DIRECT, "ebs:ListSnapshotBlocks": DIRECT,
         "kms:Decrypt": DIRECT}),
@@ -62,7 +64,11 @@ POLICIES: Mapping[str, Belongs] = {
         "s3:AbortMultipartUpload": BROKEN_OFF}),
     "artifact-bucket-policy.json": Belongs("the artifact bucket", "resource"),
     "artifact-bucket-tls-statement.json": Belongs("the artifact bucket, on AWS", "resource"),
-    "controller-policy.json": Belongs("role dfir-controller", "identity", CONTROLLER, {
+    "containment-policy.json": Belongs("role dfir-containment", "identity", (
+        "contain_instance", "release_instance", "acquire_instance")),
+    "containment-revoke-policy.json": Belongs("role dfir-containment, where sessions are revoked", "identity", (
+        "contain_instance", "release_instance")),
+    "controller-policy.json": Belongs("role dfir-controller", "identity", CONTROLLER, {**KEEPS,
         "ec2:DescribeAvailabilityZones": INVENTORY, "ec2:DescribeSecurityGroupRules": INVENTORY,
         "iam:ListRoleTags": LOOK, "s3:GetBucketLocation": LOOK,
         "kms:Decrypt": ENCRYPTED, "kms:ReEncryptFrom": ENCRYPTED, "kms:ReEncryptTo": ENCRYPTED,
@@ -79,11 +85,17 @@ POLICIES: Mapping[str, Belongs] = {
         "s3:PutObject": HOSTS}),
     "imaging-policy.json": Belongs("role dfir-imaging", "identity", (
         "image_snapshot", "triage_snapshot", "compare_snapshots"), {
-        "s3:AbortMultipartUpload": BROKEN_OFF, "kms:Decrypt": OF_A_KEY}),
+        "s3:AbortMultipartUpload": BROKEN_OFF, "kms:Decrypt": OF_A_KEY, **KEEPS}),
     "key-policy.json": Belongs("keys", "resource"),
+    "member-access-policy.json": Belongs("role dfir-acquisition", "identity", ("acquire_instance",)),
+    "member-acquisition-policy.json": Belongs("role dfir-acquisition of a member account", "identity", (
+        "acquire_instance",)),
+    "member-acquisition-trust.json": Belongs("trust in the role dfir-acquisition of a member account", "resource"),
+    "member-sharing-policy.json": Belongs("role dfir-acquisition of a member account", "identity", ("share_snapshots",)),
     "retention-policy.json": Belongs("role dfir-retention", "identity", ("expire_snapshots",), {
         "ec2:DescribeRegions": NO_REGIONS, "rbin:GetRule": NO_BIN, "rbin:ListRules": NO_BIN}),
     "setup-policy.json": Belongs("an administrator", "identity", ("prepare_account",)),
+    "sharing-policy.json": Belongs("role dfir-sharing", "identity", ("share_snapshots",)),
     "toolbox-policy.json": Belongs("role dfir-toolbox", "identity", ("update_toolbox",)),
     "trail-bucket-policy.json": Belongs("the bucket of the trail", "resource"),
 }

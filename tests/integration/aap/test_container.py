@@ -37,6 +37,8 @@ SNAPSHOT, THERE, HERE = "snap-0ad934c9551c5f65a", "us-east-1", "eu-west-1"
 TROUBLE = re.compile(r"Traceback|Permission denied|Read-only file system|No module named|ModuleNotFound|ImportError|"
                      r"not found in PATH|command not found|No such file or directory|required Python library|"
                      r"couldn't resolve|Unable to create|No user exists|MODULE FAILURE", re.ASCII)
+# Some minutes, and more where the content is not cached yet
+pytestmark = pytest.mark.more
 SURVEYS = surveys(load())
 
 
