@@ -91,7 +91,8 @@ POLICIES: Mapping[str, Belongs] = {
     "member-acquisition-policy.json": Belongs("role dfir-acquisition of a member account", "identity", (
         "acquire_instance",)),
     "member-acquisition-trust.json": Belongs("trust in the role dfir-acquisition of a member account", "resource"),
-    "member-sharing-policy.json": Belongs("role dfir-acquisition of a member account", "identity", ("share_snapshots",)),
+    "member-sharing-policy.json": Belongs("role dfir-acquisition of a member account", "identity", (
+        "share_snapshots",)),
     "retention-policy.json": Belongs("role dfir-retention", "identity", ("expire_snapshots",), {
         "ec2:DescribeRegions": NO_REGIONS, "rbin:GetRule": NO_BIN, "rbin:ListRules": NO_BIN}),
     "setup-policy.json": Belongs("an administrator", "identity", ("prepare_account",)),
