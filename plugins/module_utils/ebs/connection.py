@@ -59,6 +59,11 @@ class Connection:
             with suppress(OSError):
                 sock.close()
 
+    @property
+    def number(self) -> int:
+        """The socket's file descriptor, to wait for; -1 where there is none."""
+        return self._socket.fileno() if self._socket is not None else -1
+
     def send(self, head: bytes) -> None:
         """Send one request; connect first where that is needed."""
         try:

@@ -9,6 +9,7 @@ and waits in the kernel's buffers until somebody wants it: the time of the way i
 
 from __future__ import annotations
 
+import select
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -69,6 +70,22 @@ class OnDemand:
         with suppress(Transient):  # the connection is closed: reading from it says so, and then it is tried again
             connection.send(client.block_request(self._snapshot_id, index, token))
         self._asked[index] = Want(index, token), connection, sent
+
+    def settle(self, most: int) -> list[int]:
+        """Read the answers that have arrived, the oldest first and so many at most; of which blocks they were.
+
+        Nobody may ever want them, and until they are read their connections can do nothing else.
+        """
+        waiting = {connection.number: index for index, (_want, connection, _sent) in self._asked.items()}
+        poll = select.poll()
+        for number in waiting:
+            if number >= 0:
+                poll.register(number, select.POLLIN)
+        arrived = {waiting[number] for number, _event in poll.poll(0)}
+        settled = [index for index in self._asked if index in arrived][:most]
+        for index in settled:
+            self.read(index)
+        return settled
 
     def read(self, index: int) -> None:
         """Read the answer for a block that was asked for, and hand it on."""

@@ -82,6 +82,7 @@ class SnapshotBlocks:
         self._scratch = memoryview(bytearray(BLOCK_SIZE))
         self._spill = Spill(LARGEST if spill and self._cache is None else 0)
         self._coming: deque[int] = deque()  # what somebody has said will be read
+        self._early: set[int] = set()  # in memory, and nobody has wanted them yet
         self.failed: EngineError | None = None  # the first one: who reads through a library may never see it
         self._wire = OnDemand(client, snapshot_id, self.map.renew, self._take, connections=connections)
 
@@ -100,6 +101,7 @@ class SnapshotBlocks:
                 self._ahead(index)
         if index not in self.access.wanted and found is not _ZEROS:
             self.access.wanted.add(index)
+            self._early.discard(index)
             self.access.unused -= index in self.access.ahead
         return found
 
@@ -117,7 +119,7 @@ class SnapshotBlocks:
 
     def _fetch_coming(self) -> None:
         access, coming = self.access, self._coming
-        while coming and self._wire.room:
+        while coming and self._room():
             index = coming.popleft()
             if self._has(index):
                 continue
@@ -155,7 +157,8 @@ class SnapshotBlocks:
             self._count(index)
             self._wire.ask(index, token)
         self._ahead(index)  # before the answer is waited for: the next ones travel meanwhile
-        self._wire.read(index)
+        if index in self._wire:  # it may have been taken off its connection to make room
+            self._wire.read(index)
         return self._memory[index]
 
     def _count(self, index: int) -> None:
@@ -174,13 +177,20 @@ class SnapshotBlocks:
             self._fetch_coming()
             return
         for near in self._pattern.after(index):
-            if not self._wire.room or access.unused > _UNUSED + len(access.fetched) // 8:
+            if not self._room() or access.unused > _UNUSED + len(access.fetched) // 8:
                 return
             if self._has(near):
                 continue
             token = self.map.token(near) if self.map.knows(near) else None
             if token is not None and (self.limit is None or len(access.fetched) < self.limit):
                 self._ask_early(near, token)
+
+    def _room(self) -> bool:
+        """Whether one more block can be asked for without waiting. What was asked for early and has come makes room, as
+        long as memory does not fill with blocks that nobody wants."""
+        if not self._wire.room and len(self._early) < self._kept // 4:
+            self._early.update(self._wire.settle(self._kept // 4 - len(self._early)))
+        return self._wire.room > 0
 
     def _ask_early(self, index: int, token: str) -> None:
         """Ask for a block that nobody has wanted yet."""
@@ -206,7 +216,9 @@ class SnapshotBlocks:
 
     def _keep(self, index: int, data: memoryview | bytes) -> None:
         while len(self._memory) >= self._kept:
-            self._spill.write(*self._memory.popitem(last=False))
+            oldest, held = self._memory.popitem(last=False)
+            self._early.discard(oldest)
+            self._spill.write(oldest, held)
         self._memory[index] = bytes(data)
 
 

@@ -93,13 +93,13 @@ def _journal(scene: Scene, lines: list[LogLine]) -> Iterator[Finding]:
     """Add what the journal alone holds to `lines`; findings about the journal itself."""
     text: dict[str, set[int]] = defaultdict(set)
     for line in lines:
-        text[line.message].update(range(int(line.when.timestamp()) - 2, int(line.when.timestamp()) + 3))
+        text[line.message].add(int(line.when.timestamp()))
     covered = (min(line.when for line in lines), max(line.when for line in lines)) if lines else None
     both, missing = 0, []
     for item in _journal_lines(scene):
         if isinstance(item, Finding):
             yield item
-        elif int(item.when.timestamp()) in text.get(item.message, ()):
+        elif (seconds := text.get(item.message)) and not seconds.isdisjoint(_around(item.when)):
             both += 1  # said by the text log, too: counted once
         else:
             missing.append(item)
@@ -113,6 +113,11 @@ def _journal(scene: Scene, lines: list[LogLine]) -> Iterator[Finding]:
                             f"{len(gaps)} messages about logins are in the journal, but not in the text log of the "
                             f"same time, the first at {_at(gaps[0])}", gaps[0].raw)
     lines += missing
+
+
+def _around(when: datetime) -> range:
+    """The seconds in which another log may have the same message."""
+    return range(int(when.timestamp()) - 2, int(when.timestamp()) + 3)
 
 
 def _journal_lines(scene: Scene) -> Iterator[LogLine | Finding]:

@@ -238,3 +238,30 @@ def test_an_image_that_was_killed_goes_on_with_both(kit: SharedKit, tmp_path: Pa
     made = image(engine(kit), kit.snapshot(MANY), path, sinks=[RawFile(path)])
     assert made.session["kept"] > 10 and made.session["fetched"] + made.session["kept"] == len(MANY)
     expect_image(path, MANY)
+
+
+def test_what_was_said_in_vain_leaves_room_to_read_ahead(kit: SharedKit) -> None:
+    """Each block that was asked for early holds a connection until it is read, and those never are."""
+    with disk(kit, MANY, memory=64 * BLOCK_SIZE, connections=8) as file:
+        file.hint((number * BLOCK_SIZE, 1) for number in range(50, 58))
+        for number in range(3, 15):
+            file.seek(number * BLOCK_SIZE)
+            assert file.read(BLOCK_SIZE) == MANY[number]
+            time.sleep(0.02)  # what a reader does with it; answers arrive meanwhile
+        # The next ones are under way or here: more than the one connection that alternates.
+        assert sum(number in file.blocks.access.ahead for number in range(15, 23)) >= 3
+        for number in (16, 52, 15, 57, 50, 51):  # nothing is lost by being early
+            file.seek(number * BLOCK_SIZE)
+            assert file.read(BLOCK_SIZE) == MANY[number]
+        assert len(file.blocks.access.fetched) == len(set(file.blocks.access.fetched))
+
+
+def test_blocks_that_nobody_wants_do_not_push_out_those_that_somebody_does(kit: SharedKit) -> None:
+    with disk(kit, MANY, memory=16 * BLOCK_SIZE, connections=8) as file:
+        assert file.read(4 * BLOCK_SIZE) == wanted(MANY, 0, 4 * BLOCK_SIZE)
+        file.hint((number * BLOCK_SIZE, 1) for number in range(20, 60))
+        for _unused in range(40):
+            time.sleep(0.005)
+            file.seek(0)
+            assert file.read(4 * BLOCK_SIZE) == wanted(MANY, 0, 4 * BLOCK_SIZE)
+        assert len(file.blocks._early) <= 4 and len(file.blocks.access.fetched) <= 4 + 7 + 8 + 4
