@@ -73,8 +73,10 @@ def test_p12_the_last_segment_is_never_lost(kit: SharedKit, bucket: Any, tmp_pat
 
 def test_a_run_without_any_disk_left_goes_on_from_the_bucket(kit: SharedKit, bucket: Any, tmp_path: Path) -> None:
     snapshot = kit.snapshot(MANY)
+    first = sink(bucket, snapshot, span=8)
     with pytest.raises(errors.Cancelled):
-        image(engine(kit, stop=stop_after(150)), snapshot, tmp_path / "i", sinks=[sink(bucket, snapshot, span=8)])
+        image(engine(kit, stop=stop_after(150)), snapshot, tmp_path / "i", sinks=[first])
+    first._pool.shutdown(wait=True)  # uploads under way end after the run has
     Journal.partial_path(tmp_path / "i.manifest").unlink()
     there = stored(bucket)
     assert 50 < len(there) < 200

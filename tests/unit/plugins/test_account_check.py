@@ -59,9 +59,10 @@ class Account:
         self.kit = Kit(folder)
         self.lab = LabConfig(state=folder, cache=folder, port=urlsplit(self.kit.endpoint).port or 0)
         seed.policies(self.lab)
-        # Its rights to image, acquire and contain are no rights that requests need: a test that takes one of these away
-        # takes it away.
-        for name in ("dfir-imaging", "dfir-acquisition", "dfir-containment", "dfir-containment-revoke"):
+        # Its rights to image, acquire, share and contain are no rights that requests need: a test that takes one of
+        # these away takes it away.
+        for name in ("dfir-imaging", "dfir-acquisition", "dfir-member-access", "dfir-sharing", "dfir-containment",
+                     "dfir-containment-revoke"):
             self.kit.client("iam").delete_user_policy(UserName=CONTROLLER[0], PolicyName=name)
         seed.bucket(self.lab)
         seed.keys(self.lab)

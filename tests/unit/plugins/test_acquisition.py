@@ -222,7 +222,9 @@ def test_every_action_of_the_policy_is_used(kit: Kit, instance: dict[str, Any], 
     run("snapshots", request=request, instances=ready)
     used = {f"{event['eventSource'].split('.')[0]}:{event['eventName']}" for _region, told in kit.world.trail._events
             if (event := json.loads(told["CloudTrailEvent"]))["userIdentity"]["userName"].startswith("acquirer-")}
+    # What the playbook records in the ledger, tests/unit/custody holds against the policies.
     allowed = {action for statement in json.loads(document("acquisition-policy.json"))["Statement"]
+               if statement["Sid"] != "SignCustodyLedgers"
                for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])}
     assert {action for action in allowed if not action.startswith("s3:")} == used
     # A screen that sleeps is left asleep: waking it presses a key.

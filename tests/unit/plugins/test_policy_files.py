@@ -17,7 +17,7 @@ PLAYBOOKS = {path.stem for path in (FOLDER.parents[1] / "playbooks").glob("*.yml
 # Asks the automation platform alone
 NO_AWS = {"import_aap"}
 PLACEHOLDERS = {"ACCOUNT_ID", "ARTIFACT_BUCKET", "ARTIFACT_PREFIX", "ANALYSIS_REGION", "TRAIL_BUCKET", "TRAIL_ARN",
-                "EXCEPTIONS"}
+                "EXCEPTIONS", "MEMBER_ID", "EXTERNAL_ID"}
 
 
 def test_every_file_belongs_to_somebody_and_is_explained() -> None:
