@@ -53,6 +53,8 @@ EGRESS = "where dfir_aws_egress_rules is set, and no host of the lab reaches any
 TAKEN_UP = "when a run is taken up again (tests/integration/flow/test_flow_host.py, of which each run takes a sample)"
 HOSTS = "imaging hosts work in `make test-more` (tests/integration/imaging)"
 OF_A_KEY = "for snapshots under a key of the account's (tests/unit/lab/test_ebs_api.py decides on it)"
+SCALED_IN = "where its group had protected it from scaling in (tests/unit/plugins/test_containment_parts.py has a stub)"
+SHARED = "where snapshots are shared as they are, and their owner locks them (tests/unit/sharing has the plan)"
 LOCKED = "only with dfir_aws_custody_retain_days, in a bucket with Object Lock (tests/unit/custody decides on it)"
 KEEPS = {"s3:PutObjectRetention": LOCKED, "s3:GetBucketObjectLockConfiguration": LOCKED}
 POLICIES: Mapping[str, Belongs] = {
@@ -65,7 +67,8 @@ POLICIES: Mapping[str, Belongs] = {
     "artifact-bucket-policy.json": Belongs("the artifact bucket", "resource"),
     "artifact-bucket-tls-statement.json": Belongs("the artifact bucket, on AWS", "resource"),
     "containment-policy.json": Belongs("role dfir-containment", "identity", (
-        "contain_instance", "release_instance", "acquire_instance")),
+        "contain_instance", "release_instance", "acquire_instance"), {
+        "autoscaling:SetInstanceProtection": SCALED_IN}),
     "containment-revoke-policy.json": Belongs("role dfir-containment, where sessions are revoked", "identity", (
         "contain_instance", "release_instance")),
     "controller-policy.json": Belongs("role dfir-controller", "identity", CONTROLLER, {**KEEPS,
@@ -92,11 +95,13 @@ POLICIES: Mapping[str, Belongs] = {
         "acquire_instance",)),
     "member-acquisition-trust.json": Belongs("trust in the role dfir-acquisition of a member account", "resource"),
     "member-sharing-policy.json": Belongs("role dfir-acquisition of a member account", "identity", (
-        "share_snapshots",)),
+        "share_snapshots",), {
+        "ec2:LockSnapshot": SHARED, "kms:ReEncryptFrom": ENCRYPTED, "kms:ReEncryptTo": ENCRYPTED}),
     "retention-policy.json": Belongs("role dfir-retention", "identity", ("expire_snapshots",), {
         "ec2:DescribeRegions": NO_REGIONS, "rbin:GetRule": NO_BIN, "rbin:ListRules": NO_BIN}),
     "setup-policy.json": Belongs("an administrator", "identity", ("prepare_account",)),
-    "sharing-policy.json": Belongs("role dfir-sharing", "identity", ("share_snapshots",)),
+    "sharing-policy.json": Belongs("role dfir-sharing", "identity", ("share_snapshots",), {
+        "kms:ReEncryptFrom": ENCRYPTED, "kms:ReEncryptTo": ENCRYPTED}),
     "toolbox-policy.json": Belongs("role dfir-toolbox", "identity", ("update_toolbox",)),
     "trail-bucket-policy.json": Belongs("the bucket of the trail", "resource"),
 }
