@@ -119,7 +119,7 @@ options:
   on_problem:
     description:
       - What to do where the ledger cannot be written, for O(state=recorded) with O(entries).
-      - V(tell) does not fail, and says it in RV(custody.problem). V(refuse_closed) does the same, but fails where the
+      - V(tell) does not fail, and says it in C(problem) of RV(custody). V(refuse_closed) does the same, but fails where the
         case is closed.
     type: str
     choices: [fail, tell, refuse_closed]

@@ -126,7 +126,7 @@ def main() -> None:
     module = AwsModule(supports_check_mode=True, argument_spec={
         "snapshots": {"type": "list", "elements": "dict", "required": True},
         "target": {"type": "dict", "required": True},
-        "keys": {"type": "dict", "default": {}},
+        "keys": {"type": "dict", "default": {}, "no_log": False},  # their names, no key
         "lock": {"type": "dict", "default": NO_LOCK},
         "access": ACCESS,
         "side_by_side": {"type": "int", "default": 8},
