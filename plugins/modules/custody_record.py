@@ -119,8 +119,8 @@ options:
   on_problem:
     description:
       - What to do where the ledger cannot be written, for O(state=recorded) with O(entries).
-      - V(tell) does not fail, and says it in C(problem) of RV(custody). V(refuse_closed) does the same, but fails where the
-        case is closed.
+      - V(tell) does not fail, and says it in C(problem) of RV(custody). V(refuse_closed) does the same, but fails where
+        the case is closed.
     type: str
     choices: [fail, tell, refuse_closed]
     default: fail

@@ -177,8 +177,8 @@ custody:
   description:
     - How the custody ledger stands - C(kept), C(head), C(signed), C(problem), C(closed) and C(line), which says it to
       people.
-    - A ledger that cannot be written is no failure of this task. C(problem) of RV(custody) says why, and whoever ends the
-      request fails for it.
+    - A ledger that cannot be written is no failure of this task. C(problem) of RV(custody) says why, and whoever ends
+      the request fails for it.
   returned: success
   type: dict
 key:
