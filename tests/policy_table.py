@@ -71,7 +71,7 @@ POLICIES: Mapping[str, Belongs] = {
         "autoscaling:SetInstanceProtection": SCALED_IN}),
     "containment-revoke-policy.json": Belongs("role dfir-containment, where sessions are revoked", "identity", (
         "contain_instance", "release_instance")),
-    "controller-policy.json": Belongs("role dfir-controller", "identity", CONTROLLER, {**KEEPS,
+    "controller-policy.json": Belongs("role dfir-controller", "identity", CONTROLLER, {
         "ec2:DescribeAvailabilityZones": INVENTORY, "ec2:DescribeSecurityGroupRules": INVENTORY,
         "iam:ListRoleTags": LOOK, "s3:GetBucketLocation": LOOK,
         "kms:Decrypt": ENCRYPTED, "kms:ReEncryptFrom": ENCRYPTED, "kms:ReEncryptTo": ENCRYPTED,
@@ -79,7 +79,7 @@ POLICIES: Mapping[str, Belongs] = {
         "ec2:DescribeRegions": NO_REGIONS, "iam:ListInstanceProfileTags": LOOK, "iam:GetRolePolicy": TAKEN_UP,
         "ec2:DetachVolume": MISPLACED,
         "ec2:AuthorizeSecurityGroupEgress": EGRESS, "ec2:RevokeSecurityGroupEgress": DIFFERS,
-        "ec2:RevokeSecurityGroupIngress": DIFFERS}),
+        "ec2:RevokeSecurityGroupIngress": DIFFERS, **KEEPS}),
     "custody-policy.json": Belongs("role dfir-custody", "identity", ("close_case", "verify_case")),
     "ebs-scp.json": Belongs("the organization, attached by its administrators", "organization"),
     "imaging-host-policy.json": Belongs("profile dfir-imaging-host", "host", ("image_snapshots",), {

@@ -196,7 +196,7 @@ class _Story:
 
     def _itself(self) -> Told:
         return about("request", str(self.request["request_id"]),
-                       f"s3://{self.request.get('artifact_bucket')}/{self.request.get('record_key') or ''}")
+                     f"s3://{self.request.get('artifact_bucket')}/{self.request.get('record_key') or ''}")
 
     def _volume(self, volume: Mapping[str, Any]) -> Told:
         sha256 = str((volume.get("image") or {}).get("sha256") or "")

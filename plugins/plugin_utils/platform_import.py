@@ -196,7 +196,7 @@ def _object(kind: Kind, item: Item, known: Known, _hanging: Mapping[Any, Any]) -
     if not changed:
         return []
     return [write(f"change {kind.title} {item['name']}: {', '.join(sorted(changed))}", "PATCH",
-                   f"{kind.path}/{there['id']}/", changed)]
+                  f"{kind.path}/{there['id']}/", changed)]
 
 
 def merged(field: str, value: Any, there: Any) -> Any:
@@ -225,7 +225,7 @@ def _survey(kind: Kind, item: Item, known: Known, hanging: Mapping[Any, Any]) ->
         return []
     verb = "change" if there else "create"
     return [write(f"{verb} survey of {kind.title} {item['name']}", "POST",
-                   f"{kind.path}/{known.id_of(kind.path, item['name'])}/survey_spec/", dict(item["survey"]))]
+                  f"{kind.path}/{known.id_of(kind.path, item['name'])}/survey_spec/", dict(item["survey"]))]
 
 
 def _survey_form(survey: Mapping[str, Any]) -> Any:
@@ -248,7 +248,7 @@ def _links(kind: Kind, item: Item, known: Known, hanging: Mapping[Any, Any]) -> 
         shown = field.replace("_", " ")
         # Two credentials of a type cannot be linked at once: what goes, goes first.
         found += [write(f"unlink {name} from {shown} of {item['name']}", "POST", to,
-                         {"id": number, "disassociate": True})
+                        {"id": number, "disassociate": True})
                   for number, name in there.items() if number not in wanted]
         found += [write(f"link {name} to {shown} of {item['name']}", "POST", to, {"id": number})
                   for number, name in wanted.items() if number not in there]
@@ -281,9 +281,9 @@ def _node_writes(kind: Kind, item: Item, known: Known, hanging: Mapping[Any, Any
         changed = {field: value for field, value in body.items() if there[name].get(field) != value}
         if changed:
             found.append(write(f"change node {name} of {item['name']}: {', '.join(sorted(changed))}", "PATCH",
-                                f"workflow_job_template_nodes/{there[name]['id']}/", changed))
+                               f"workflow_job_template_nodes/{there[name]['id']}/", changed))
     found += [write(f"remove node {name} of {item['name']}", "DELETE",
-                     f"workflow_job_template_nodes/{node['id']}/", {})
+                    f"workflow_job_template_nodes/{node['id']}/", {})
               for name, node in there.items() if name not in wanted]
     return found
 
@@ -298,13 +298,13 @@ def _approvals(_kind: Kind, item: Item, _known: Known, hanging: Mapping[Any, Any
         known = has.get("summary_fields", {}).get("unified_job_template") or {}
         if not has.get("unified_job_template"):
             found.append(write(f"create approval {wanted['name']} of {item['name']}", "POST",
-                                f"workflow_job_template_nodes/{has.get('id', '(new)')}/create_approval_template/",
-                                dict(wanted)))
+                               f"workflow_job_template_nodes/{has.get('id', '(new)')}/create_approval_template/",
+                               dict(wanted)))
             continue
         changed = {field: value for field, value in wanted.items() if known.get(field) != value}
         if changed:
             found.append(write(f"change approval {wanted['name']} of {item['name']}: {', '.join(sorted(changed))}",
-                                "PATCH", f"workflow_approval_templates/{has['unified_job_template']}/", changed))
+                               "PATCH", f"workflow_approval_templates/{has['unified_job_template']}/", changed))
     return found
 
 
@@ -324,9 +324,9 @@ def _edges(_kind: Kind, item: Item, _known: Known, hanging: Mapping[Any, Any]) -
             to = f"workflow_job_template_nodes/{has.get('id', '(new)')}/{field}/"
             shown = f"{field.partition('_')[0]} from {node['identifier']}"
             found += [write(f"unlink {name} on {shown} of {item['name']}", "POST", to,
-                             {"id": there[name]["id"], "disassociate": True}) for name in linked if name not in wanted]
+                            {"id": there[name]["id"], "disassociate": True}) for name in linked if name not in wanted]
             found += [write(f"link {name} on {shown} of {item['name']}", "POST", to,
-                             {"id": there.get(name, {}).get("id", "(new)")}) for name in wanted if name not in linked]
+                            {"id": there.get(name, {}).get("id", "(new)")}) for name in wanted if name not in linked]
     return found
 
 

@@ -109,7 +109,7 @@ class Looker:
             return facts, target, self._checks(facts, target)
         except (ClientError, BotoCoreError) as error:
             told = {**blank(item), "problem": f"{item['snapshot_id']} could not be looked at in account "
-                                               f"{item['account']}: {aws_said(error)}"}
+                    f"{item['account']}: {aws_said(error)}"}
             return told, target, []
 
     def plain_target(self, item: Mapping[str, Any]) -> dict[str, Any]:

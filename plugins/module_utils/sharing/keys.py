@@ -156,4 +156,3 @@ def all_ok(checks: list[dict[str, str]], purpose: str, key: str, account: str) -
     """Whether everything that can be asked was answered with yes."""
     about = [one for one in checks if (one["purpose"], one["key"], one["account"]) == (purpose, key, account)]
     return bool(about) and all(one["verdict"] == OK or one["action"].startswith("kms:ReEncrypt") for one in about)
-
