@@ -257,4 +257,3 @@ def _snapshot_tags(region: str, resource: str) -> dict[str, list[str]]:
     name = resource.rsplit("/", 1)[-1]
     tags = moto_app.ec2(region).tags.get(name, {}) if name.startswith("snap-") else {}
     return {f"aws:resourcetag/{key.lower()}": [value] for key, value in tags.items()}
-
