@@ -35,6 +35,7 @@ def mails(evidence: dict[str, Any], summary: dict[str, Any], marker: dict[str, A
     known = {"notify_request": REQUEST, "notify_evidence": evidence, "notify_summary": summary, "notify_marker": marker,
              "notify_reason": reason, "notify_step": "evidence", "notify_timezone": "UTC", "notify_expired": False,
              "notify_resources": [], "notify_cleaned": [], "notify_unknown": "", "notify_analyst": {},
+             "notify_custody": {},
              "notify_toolbox": {}, "notify_toolbox_oldest_days": 30, "notify_access": {}, "notify_plan": {},
              "notify_ssh_via": "direct", "notify_ssh_jump": "", "notify_ssh_endpoint_id": "", "notify_ssh_options": [],
              "notify_next_step": "", "notify_host": {"instance_id": "i-0123456789abcdef0", "private_ip": "10.0.0.5",
