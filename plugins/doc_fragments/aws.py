@@ -40,3 +40,33 @@ attributes:
     description: Changes nothing.
     support: full
 """
+
+    ACCESS = r"""
+options:
+  access:
+    description:
+      - How accounts that are not this run's own are entered, as the filters P(dfir.aws.acquisition_access#filter) and
+        P(dfir.aws.sharing_access#filter) say it.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      account:
+        description: The account.
+        type: str
+        required: true
+      role_arn:
+        description: The role that is assumed.
+        type: str
+        required: true
+      external_id:
+        description: What its trust policy wants to hear.
+        type: str
+      session_name:
+        description: Under which name the account's CloudTrail shows the session.
+        type: str
+        required: true
+      source_identity:
+        description: Who is behind it. The trust policy must allow it.
+        type: str
+"""

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.dfir.aws.plugins.filter.request import one_line
+from ansible_collections.dfir.aws.plugins.module_utils.acquisition import targets
 from ansible_collections.dfir.aws.plugins.module_utils.sharing import locks
 
 WIDTH = 110
@@ -90,12 +91,11 @@ def sharing_access(request: Mapping[str, Any], snapshots: Sequence[Mapping[str, 
     :param members: the operator's `dfir_aws_member_accounts`: `role`, `external_id` and `source_identity` by account.
         `*` is every account without an entry of its own.
     """
-    by_name = {str(name): entry for name, entry in (members or {}).items()}
     accounts = dict.fromkeys([*(str(item["account"]) for item in snapshots), str(target_account)])
     found = []
     for account in accounts:
-        entry = by_name.get(account, by_name.get("*"))
-        if account == request["account"] or not entry:
+        entry = {} if account == request["account"] else targets.entry_of(members or {}, account)
+        if not entry:
             continue
         uid = str(request["analyst"]["uid"])
         told = str(entry.get("source_identity", True)).lower() not in ("false", "no") and len(uid) > 1

@@ -30,6 +30,9 @@ OPTION: dict[str, Any] = {
     "session_name": {"type": "str", "required": True},
     "source_identity": {"type": "str"},
 }
+# The option of modules that work in several accounts; dfir.aws.aws.access documents it.
+ACCESS: dict[str, Any] = {"type": "list", "elements": "dict", "default": [],
+                          "options": {"account": {"type": "str", "required": True}, **OPTION}}
 # What services answer to good credentials in a region that their account has not enabled.
 NOT_ENABLED = ("AuthFailure", "InvalidClientTokenId", "OptInRequired", "UnrecognizedClientException")
 

@@ -20,35 +20,12 @@ options:
     description: The acquisition, as M(dfir.aws.operator_request) let it in.
     type: dict
     required: true
-  access:
-    description: How accounts that are not this run's own are entered (filter P(dfir.aws.acquisition_access#filter)).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      account:
-        description: The account.
-        type: str
-        required: true
-      role_arn:
-        description: The role that is assumed.
-        type: str
-        required: true
-      external_id:
-        description: What its trust policy wants to hear.
-        type: str
-      session_name:
-        description: Under which name the account's CloudTrail shows the session.
-        type: str
-        required: true
-      source_identity:
-        description: Who is behind it. The trust policy must allow it.
-        type: str
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
   - dfir.aws.aws.read_only
+  - dfir.aws.aws.access
 notes:
   - "Needed: C(ec2:DescribeInstances), C(ec2:DescribeVolumes), C(ec2:DescribeSnapshots), C(ec2:DescribeInstanceTypes)."
 """
@@ -97,7 +74,7 @@ from typing import Any
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 from ..module_utils.acquisition import members, plan
-from ..module_utils.assumed_role import CannotEnter, in_account
+from ..module_utils.assumed_role import ACCESS, CannotEnter, in_account
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -108,7 +85,7 @@ except ImportError:  # AnsibleAWSModule says so in a sentence
 def main() -> None:
     """Entry point."""
     module = AwsModule(supports_check_mode=True, argument_spec={
-        "request": {"type": "dict", "required": True}, "access": members.ACCESS})
+        "request": {"type": "dict", "required": True}, "access": ACCESS})
     request, accounts = module.params["request"], members.Accounts(module)
     instances: list[dict[str, Any]] = []
     closed = False

@@ -43,35 +43,12 @@ options:
     description: How many instances are asked about at the same time.
     type: int
     default: 8
-  access:
-    description: How accounts that are not this run's own are entered (filter P(dfir.aws.acquisition_access#filter)).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      account:
-        description: The account.
-        type: str
-        required: true
-      role_arn:
-        description: The role that is assumed.
-        type: str
-        required: true
-      external_id:
-        description: What its trust policy wants to hear.
-        type: str
-      session_name:
-        description: Under which name the account's CloudTrail shows the session.
-        type: str
-        required: true
-      source_identity:
-        description: Who is behind it. The trust policy must allow it.
-        type: str
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
   - dfir.aws.aws.attributes
+  - dfir.aws.aws.access
 attributes:
   check_mode:
     support: none
@@ -109,7 +86,7 @@ from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModu
 
 from ..module_utils.acquisition import keep, members, plan
 from ..module_utils.acquisition.trail import Pace
-from ..module_utils.assumed_role import CannotEnter
+from ..module_utils.assumed_role import ACCESS, CannotEnter
 from ..module_utils.forensics.s3_put import UploadError
 
 try:
@@ -127,7 +104,7 @@ def main() -> None:
         "bucket_region": {"type": "str", "required": True},
         "trail_regions": {"type": "list", "elements": "str", "default": []},
         "side_by_side": {"type": "int", "default": 8},
-        "access": members.ACCESS,
+        "access": ACCESS,
     })
     params, request = module.params, module.params["request"]
     wanted = {str(item["instance_id"]): item for item in params["instances"]}

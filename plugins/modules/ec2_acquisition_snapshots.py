@@ -30,35 +30,12 @@ options:
     description: How many instances are handled at the same time.
     type: int
     default: 8
-  access:
-    description: How accounts that are not this run's own are entered (filter P(dfir.aws.acquisition_access#filter)).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      account:
-        description: The account.
-        type: str
-        required: true
-      role_arn:
-        description: The role that is assumed.
-        type: str
-        required: true
-      external_id:
-        description: What its trust policy wants to hear.
-        type: str
-      session_name:
-        description: Under which name the account's CloudTrail shows the session.
-        type: str
-        required: true
-      source_identity:
-        description: Who is behind it. The trust policy must allow it.
-        type: str
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
   - dfir.aws.aws.attributes
+  - dfir.aws.aws.access
 attributes:
   check_mode:
     support: none
@@ -92,7 +69,7 @@ from typing import Any
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
 from ..module_utils.acquisition import members, snapshots
-from ..module_utils.assumed_role import CannotEnter
+from ..module_utils.assumed_role import ACCESS, CannotEnter
 
 
 def main() -> None:
@@ -101,7 +78,7 @@ def main() -> None:
         "request": {"type": "dict", "required": True},
         "instances": {"type": "list", "elements": "dict", "required": True},
         "side_by_side": {"type": "int", "default": 8},
-        "access": members.ACCESS,
+        "access": ACCESS,
     })
     request, accounts = module.params["request"], members.Accounts(module)
     entries = module.params["instances"]

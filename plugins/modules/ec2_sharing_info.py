@@ -40,30 +40,6 @@ options:
     description: The lock that is wanted, C(mode), C(days) and C(cool_off_hours).
     type: dict
     default: {mode: none, days: 0, cool_off_hours: 0}
-  access:
-    description: How accounts that are not this run's own are entered (filter P(dfir.aws.sharing_access#filter)).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      account:
-        description: The account.
-        type: str
-        required: true
-      role_arn:
-        description: The role that is assumed.
-        type: str
-        required: true
-      external_id:
-        description: What its trust policy wants to hear.
-        type: str
-      session_name:
-        description: Under which name the account's CloudTrail shows the session.
-        type: str
-        required: true
-      source_identity:
-        description: Who is behind it. The trust policy must allow it.
-        type: str
   side_by_side:
     description: How many snapshots are handled at the same time.
     type: int
@@ -73,6 +49,7 @@ extends_documentation_fragment:
   - amazon.aws.region.modules
   - amazon.aws.boto3
   - dfir.aws.aws.read_only
+  - dfir.aws.aws.access
 notes:
   - "Needed: C(ec2:DescribeSnapshots), C(ec2:DescribeSnapshotAttribute), C(ec2:DescribeLockedSnapshots). For the keys,
     as far as they are to be asked, C(kms:DescribeKey), C(kms:GetKeyPolicy), C(kms:CreateGrant), C(kms:Decrypt),
@@ -109,9 +86,9 @@ from typing import Any
 
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
-from ..module_utils.assumed_role import CannotEnter
+from ..module_utils.assumed_role import ACCESS, CannotEnter
 from ..module_utils.sharing import find, plan
-from ..module_utils.sharing.reach import ACCESS, Accounts
+from ..module_utils.sharing.reach import Accounts
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError

@@ -43,30 +43,6 @@ options:
     description: The incident's name, typed once more, without which no lock in compliance mode is set.
     type: str
     default: ""
-  access:
-    description: How accounts that are not this run's own are entered (filter P(dfir.aws.sharing_access#filter)).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      account:
-        description: The account.
-        type: str
-        required: true
-      role_arn:
-        description: The role that is assumed.
-        type: str
-        required: true
-      external_id:
-        description: What its trust policy wants to hear.
-        type: str
-      session_name:
-        description: Under which name the account's CloudTrail shows the session.
-        type: str
-        required: true
-      source_identity:
-        description: Who is behind it. The trust policy must allow it.
-        type: str
   side_by_side:
     description: How many snapshots are handled at the same time.
     type: int
@@ -76,6 +52,7 @@ extends_documentation_fragment:
   - amazon.aws.region.modules
   - amazon.aws.boto3
   - dfir.aws.aws.attributes
+  - dfir.aws.aws.access
 attributes:
   check_mode:
     support: none
@@ -124,8 +101,9 @@ from typing import Any
 
 from ansible_collections.dfir.aws.plugins.module_utils.aws_module import AwsModule
 
+from ..module_utils.assumed_role import ACCESS
 from ..module_utils.sharing import apply
-from ..module_utils.sharing.reach import ACCESS, Accounts
+from ..module_utils.sharing.reach import Accounts
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError

@@ -8,12 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..assumed_role import OPTION, CannotEnter
+from ..assumed_role import CannotEnter
 from .metadata import Clients
-
-# The option of modules that work in several accounts.
-ACCESS: dict[str, Any] = {"type": "list", "elements": "dict", "default": [],
-                          "options": {"account": {"type": "str", "required": True}, **OPTION}}
 
 
 class Accounts:

@@ -9,18 +9,15 @@ from collections.abc import Mapping, Sequence
 from threading import RLock
 from typing import Any
 
-from ..assumed_role import OPTION, CannotEnter
+from ..assumed_role import CannotEnter
 
 ONCE = {"retries": {"mode": "standard", "total_max_attempts": 1}}
-
-ACCESS: dict[str, Any] = {"type": "list", "elements": "dict", "default": [],
-                          "options": {"account": {"type": "str", "required": True}, **OPTION}}
 
 
 class Accounts:
     """Implements `find.Reach` over a module's `client`.
 
-    :param access: of each account that is not this run's own, what `ACCESS` describes.
+    :param access: of each account that is not this run's own, what `assumed_role.ACCESS` describes.
     """
 
     def __init__(self, module: Any, access: Sequence[Mapping[str, str]]) -> None:
